@@ -1,0 +1,87 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from braid.errors import RunDirectoryError
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON under a temporary name, then rename."""
+    write_bytes(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to the disk, then rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises RunDirectoryError that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path} is missing") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise RunDirectoryError(f"{path} cannot be read: {error}") from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write safetensors; every tensor on its own memory."""
+    save_file(
+        {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()},
+        str(path),
+        metadata={"format": "pt"},
+    )
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read safetensors. Raises RunDirectoryError that names the file."""
+    try:
+        return load_file(str(path))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path} is missing") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def replace_directory(path: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a directory under a temporary name, then put it in place of `path`. What was there before stays whole
+    until the new one is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    for debris in (temporary, old):
+        shutil.rmtree(debris, ignore_errors=True)
+    temporary.mkdir()
+    fill(temporary)
+    _sync(temporary)
+    if path.exists():
+        os.rename(path, old)
+    os.rename(temporary, path)
+    _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

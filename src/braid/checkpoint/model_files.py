@@ -1,0 +1,156 @@
+"""`encoder/` and `tasks/NAME/` of a run directory: written by training, read by everything else.
+
+Only safetensors and JSON; nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from braid.checkpoint.files import load_tensors, read_json, replace_directory, save_tensors, write_json
+from braid.config.families import EncoderConfig, TaskConfig
+from braid.data.tokens import Tokenizer, load_tokenizer
+from braid.encoders.base import Encoder, EncoderVariant
+from braid.errors import BraidError, RunDirectoryError, did_you_mean
+from braid.model.network import BraidModel, TaskSpec
+from braid.tasks.base import Task
+
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with what is needed to feed it: *max_length* and *stride* of its rows, and the groups of its tasks."""
+
+    network: BraidModel
+    tokenizer: Tokenizer
+    max_length: int
+    stride: int
+    encoder_sha256: str
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_encoder(
+    directory: Path, encoder: Encoder, config: EncoderConfig, tokenizer: Tokenizer, *, max_length: int, stride: int
+) -> str:
+    """Write `encoder/` in transformers' layout and return its sha256. braid.json adds how Braid feeds it."""
+
+    def fill(folder: Path) -> None:
+        save_tensors(folder / "model.safetensors", encoder.hf_state())
+        write_json(folder / "config.json", encoder.hf_config())
+        options = config.model_dump(mode="json", exclude={"pretrained", "vocab"})
+        write_json(folder / "braid.json", {**options, "max_length": max_length, "stride": stride})
+        tokenizer.save(folder)
+
+    replace_directory(directory / "encoder", fill)
+    return file_sha256(directory / "encoder" / "model.safetensors")
+
+
+def save_tasks(directory: Path, network: BraidModel, encoder_sha256: str) -> None:
+    """Write `tasks/NAME/` of every task."""
+    for name, head in network.heads():
+        spec = network.specs[name]
+
+        def fill(folder: Path, spec: TaskSpec = spec, state: Mapping[str, Any] = head.state_dict()) -> None:
+            options = spec.task.model_dump(mode="json", exclude={"data", "type"})
+            content = {
+                "type": spec.task.type,
+                "options": options,
+                "facts": spec.facts,
+                "encoder_sha256": encoder_sha256,
+            }
+            write_json(folder / "task.json", content)
+            save_tensors(folder / "head.safetensors", state)
+
+        replace_directory(directory / "tasks" / name, fill)
+
+
+def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool = False) -> LoadedModel:
+    """The model in a run directory; *tasks*: only these heads.
+
+    Raises RunDirectoryError saying what is missing, damaged, or does not fit together; a head that was trained on
+    another encoder is refused unless *force*."""
+    if not directory.is_dir():
+        raise RunDirectoryError(f"there is no run directory {directory.resolve()}")
+    folder = directory / "encoder"
+    if not folder.is_dir():
+        state = " It holds an unfinished run: go on with `braid train RECIPE --resume`." if (
+            directory / "state"
+        ).is_dir() else ""
+        raise RunDirectoryError(f"{directory} is no run directory: it has no encoder/.{state}")
+    options = read_json(folder / "braid.json")
+    max_length, stride = options.get("max_length"), options.get("stride")
+    if not isinstance(max_length, int) or not isinstance(stride, int):
+        raise RunDirectoryError(f"{folder / 'braid.json'} lacks max_length or stride")
+    variant = _variant(EncoderConfig, options, folder / "braid.json")
+    assert isinstance(variant, EncoderVariant)
+    encoder = variant.load(folder)
+    tokenizer = load_tokenizer(folder)
+    sha256 = file_sha256(folder / "model.safetensors")
+    specs, states = {}, {}
+    for name in _task_names(directory, tasks):
+        path = directory / "tasks" / name
+        content = read_json(path / "task.json")
+        _check_hash(name, path, content, sha256, force=force)
+        given = {"type": content.get("type"), **content.get("options", {})}
+        task = _variant(TaskConfig, given, path / "task.json")
+        assert isinstance(task, Task)
+        specs[name] = TaskSpec(task, content.get("facts", {}))
+        states[name] = load_tensors(path / "head.safetensors")
+    network = BraidModel(encoder, specs)
+    for name, head in network.heads():
+        try:
+            head.load_state_dict(states[name])
+        except RuntimeError as error:
+            raise RunDirectoryError(f"{directory / 'tasks' / name}: the head does not fit: {error}") from error
+    network.eval()
+    return LoadedModel(network, tokenizer, max_length, stride, sha256)
+
+
+def task_names(directory: Path) -> list[str]:
+    """The tasks of a run directory, in the order of its recipe as far as that is known, then by name."""
+    folder = directory / "tasks"
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)) if (
+        folder.is_dir()
+    ) else []
+    return [name for name in found if not name.startswith(".")]
+
+
+def _task_names(directory: Path, wanted: list[str] | None) -> list[str]:
+    found = task_names(directory)
+    if wanted is None:
+        return found
+    for name in wanted:
+        if name not in found:
+            raise RunDirectoryError(f"{directory} has no task {name!r}: {did_you_mean(name, found)}")
+    return list(dict.fromkeys(wanted))
+
+
+def _check_hash(name: str, path: Path, content: Mapping[str, Any], sha256: str, *, force: bool) -> None:
+    if content.get("encoder_sha256") != sha256 and not force:
+        raise RunDirectoryError(
+            f"{path}: task {name!r} was trained on another encoder (sha256 {str(content.get('encoder_sha256'))[:12]}..., "
+            f"here is {sha256[:12]}...). Its predictions would be noise. Use --force to load it all the same."
+        )
+
+
+def _variant(family: type[Any], options: dict[str, Any], where: Path) -> Any:
+    from pydantic import ValidationError
+
+    kind = options.get("type")
+    try:
+        return family.lookup(str(kind)).model_validate(options)
+    except BraidError as error:
+        raise RunDirectoryError(f"{where}: {error}. Is it a plugin's? Import the plugin first.") from error
+    except ValidationError as error:
+        raise RunDirectoryError(f"{where}: {error}") from error

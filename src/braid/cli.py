@@ -1,0 +1,232 @@
+"""The command line: `braid train recipe.yaml`. Exit codes: 0 done, 2 the user's input is wrong, 1 ours.
+
+Heavy imports stand inside the commands, so that `braid --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from braid.errors import BraidError
+
+app = typer.Typer(
+    name="braid",
+    help="One text encoder that does many tasks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes to the recipe: train.lr=3e-5 tasks.ner.crf=true", show_default=False),
+]
+RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import braid
+
+        print(f"braid {braid.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Debug = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """One text encoder that does many tasks."""
+    global _debug
+    _debug = debug or bool(os.environ.get("BRAID_DEBUG"))
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest saved state.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume although recipe or data changed.")] = False,
+) -> None:
+    """Train the tasks of a recipe; writes its run directory."""
+    from braid.config.recipe import Recipe
+    from braid.run.training import train as run_training
+    from braid.train.trainer import Interrupted
+
+    loaded = Recipe.load(recipe, overrides or [])
+    try:
+        run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
+    except Interrupted as stopped:
+        words = " ".join(["braid train", str(recipe), *(overrides or []), "--resume"])
+        print(f"stopped; everything is saved. Go on with: {words}", file=sys.stderr)
+        raise typer.Exit(128 + stopped.signal) from None
+    _print_figures(run.metrics)
+    print(f"model: {run.directory}   try: braid predict {run.directory}", file=sys.stderr)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Every task's figures on a split of the run's own data."""
+    import braid
+    from braid.run.training import require_split
+
+    scores = braid.load(run).evaluate(require_split(split))
+    if as_json:
+        print(json.dumps(scores, ensure_ascii=False))
+    else:
+        _print_figures({split: scores})
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    file: Annotated[str, typer.Argument(help="Texts or JSON rows, one a line; - is standard input.")] = "-",
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
+) -> None:
+    """Predict every task for each line; writes JSON rows in the same order."""
+    import braid
+    from braid.data.progress import bar
+    from braid.predict.inputs import read_inputs
+
+    wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    if file == "-" and sys.stdin.isatty():
+        print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
+    model = braid.load(run, tasks=wanted, force=force)
+    interactive = file == "-" and sys.stdin.isatty()
+    inputs = read_inputs(file)
+    sink = open(output, "w", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
+    try:
+        results = model.stream(inputs, chunk=1) if interactive else model.stream(inputs)
+        for result in results if interactive else bar(results, "predicting"):
+            # A lone surrogate cannot be written as UTF-8; its JSON escape can.
+            line = json.dumps(result.to_json(), ensure_ascii=False)
+            sink.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+            if interactive:
+                sink.flush()
+        sink.flush()
+    finally:
+        if output:
+            sink.close()
+
+
+@app.command()
+def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Look at a recipe and all its data before any training."""
+    from rich.console import Console
+
+    from braid.config.recipe import Recipe
+    from braid.run.checking import check as run_check
+
+    report = run_check(Recipe.load(recipe, overrides or []))
+    if as_json:
+        print(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        Console().print(report.render())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where data and run go.")] = Path("demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Make data, train four tasks at once from scratch, evaluate, predict. About two minutes on 2 cores."""
+    from braid.run.demo import demo as run_demo
+
+    _print_figures(run_demo(folder, overrides or []))
+
+
+@app.command("list")
+def list_variants(
+    family: Annotated[str | None, typer.Argument(help="tasks, encoders, sources, samplers or balancers.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The variants that recipes can name: type, what it is, file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from braid.config.families import TaskConfig  # noqa: F401  (registers the families)
+    from braid.config.schema import list_variants as listing
+    from braid.config.variant import families
+    from braid.errors import did_you_mean
+
+    known = {base.family: base for base in families()}
+    if family is not None and family not in known:
+        raise BraidError(f"there is no family {family!r}: {did_you_mean(family, known)}")
+    rows = {name: listing(name) for name in known if family in (None, name)}
+    if as_json:
+        print(json.dumps({name: [list(row) for row in found] for name, found in rows.items()}, ensure_ascii=False))
+        return
+    for name, found in rows.items():
+        table = Table("type", "what", "file", title=name, title_justify="left", box=None, title_style="bold")
+        for kind, path, line in found:
+            table.add_row(kind, line, _short(path))
+        Console().print(table)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of recipes, for editors."""
+    from braid.config.schema import json_schema
+
+    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+
+
+def _short(path: str) -> str:
+    """A file's path, relative to here where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) else path
+
+
+def _print_figures(metrics: Any) -> None:
+    from rich.console import Console
+
+    from braid.train.progress import results_table
+
+    Console().print(results_table(metrics))
+
+
+def main() -> None:
+    """The command `braid`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except BraidError as error:
+        if _debug:
+            traceback.print_exc()
+        print(f"braid: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); that is no error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        print("braid: this is a bug in Braid, not in what you gave it.", file=sys.stderr)
+        sys.exit(1)

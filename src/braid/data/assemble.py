@@ -1,0 +1,39 @@
+"""Sources of a group's tasks -> the examples of one split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from braid.config.families import DataConfig
+from braid.data.example import Example
+from braid.data.examples import read_split
+from braid.data.join import join
+
+
+@dataclass(frozen=True)
+class GroupRead:
+    """*examples* of a group in one split, tasks joined on equal input; *skipped*: reason -> rows left out, by task;
+    *overlaps*: rows that two tasks share, by pair of names."""
+
+    examples: list[Example]
+    skipped: dict[str, dict[str, int]] = field(default_factory=dict)
+    overlaps: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def read_group(data: Mapping[str, DataConfig], split: str, *, seed: int) -> GroupRead:
+    """Read one split of all tasks of a group (task -> its files). Raises DataError."""
+    per_task: dict[str, list[Example]] = {}
+    skipped: dict[str, dict[str, int]] = {}
+    for task, config in data.items():
+        if not getattr(config, split):
+            per_task[task] = []
+            continue
+        rows = read_split(config, split, task=task, seed=seed)
+        per_task[task] = rows.examples
+        if rows.skipped:
+            skipped[task] = dict(rows.skipped)
+    if len(per_task) == 1:
+        return GroupRead(next(iter(per_task.values())), skipped)
+    joined = join(per_task)
+    return GroupRead(joined.examples, skipped, joined.overlaps)

@@ -1,0 +1,137 @@
+"""One group of the chain in one split: its rows, the targets of its tasks, and batches of several groups.
+
+Shape legend: n rows of the group, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from braid.data.batch import Batch, Targets
+from braid.data.cache import TokenRows
+from braid.data.example import Example, Window
+from braid.data.packing import pack, pack_targets
+from braid.data.windows import UnitKind, units_of
+from braid.errors import DataError, LabelError, Problem
+
+Encode = Callable[[object, Example, Window], Mapping[str, np.ndarray] | None]
+"""A task's label as the target of one window; None: this window carries none. Raises LabelError."""
+
+MAX_PROBLEMS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class TargetTable:
+    """One task's targets of all rows, flat. *has* [n]: whether a row has one; *counts* [n]: what it adds to the loss's
+    divisor; *arrays*: key -> (values, bounds [n+1])."""
+
+    has: np.ndarray
+    counts: np.ndarray
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {key: values[bounds[row] : bounds[row + 1]] for key, (values, bounds) in self.arrays.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class GroupData:
+    """*tasks*: names; *examples*; *rows*: their token rows; *units*: which units the rows were aligned to;
+    *targets*: task -> table (empty for data that is only predicted)."""
+
+    tasks: tuple[str, ...]
+    examples: Sequence[Example]
+    rows: TokenRows
+    units: UnitKind
+    targets: dict[str, TargetTable] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def truncated(self) -> int:
+        """Examples that lost text because they are longer than a row."""
+        return len(np.unique(self.rows.example[self.rows.truncated]))
+
+
+def build_targets(
+    examples: Sequence[Example],
+    rows: TokenRows,
+    units: UnitKind,
+    *,
+    task: str,
+    encode: Encode,
+    count: Callable[[dict[str, np.ndarray]], int],
+) -> TargetTable:
+    """Encode every label of one task. Labels that do not fit are collected and raised together, with their places.
+
+    Raises DataError."""
+    targets: list[Mapping[str, np.ndarray] | None] = []
+    problems: list[Problem] = []
+    failed: set[int] = set()
+    last, spans = -1, np.empty((0, 2), np.int32)
+    for row in rows:
+        number = int(rows.example[row])
+        example = examples[number]
+        label = example.labels.get(task)
+        if label is None or number in failed:
+            targets.append(None)
+            continue
+        if number != last:
+            last, spans = number, units_of(example, units)
+        try:
+            targets.append(encode(label, example, rows.window(row, spans)))
+        except LabelError as error:
+            failed.add(number)
+            targets.append(None)
+            problems.append(Problem(what=str(error), place=example.place, key=f"task {task}"))
+            if len(problems) >= MAX_PROBLEMS:
+                break
+    if problems:
+        more = " (and maybe more)" if len(problems) >= MAX_PROBLEMS else ""
+        raise DataError(problems, title=f"{len(problems)} labels of task {task!r} cannot be used{more}:")
+    return _table(targets, count)
+
+
+def _table(
+    targets: Sequence[Mapping[str, np.ndarray] | None], count: Callable[[dict[str, np.ndarray]], int]
+) -> TargetTable:
+    keys = sorted({key for target in targets if target is not None for key in target})
+    arrays = {}
+    for key in keys:
+        parts = [np.empty(0) if target is None else np.asarray(target[key]) for target in targets]
+        kind = next((part.dtype.kind for part, target in zip(parts, targets, strict=True) if target is not None), "i")
+        bounds = np.concatenate(([0], np.cumsum([len(part) for part in parts])))
+        arrays[key] = (np.concatenate(parts).astype(np.float32 if kind == "f" else np.int64), bounds)
+    has = np.fromiter((target is not None for target in targets), dtype=bool, count=len(targets))
+    counts = [0 if target is None else count(dict(target)) for target in targets]
+    return TargetTable(has=has, counts=np.asarray(counts, dtype=np.int64), arrays=arrays)
+
+
+def make_batch(groups: Sequence[GroupData], step: Sequence[tuple[int, int]], tasks: Iterable[str] | None = None) -> Batch:
+    """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have)."""
+    wanted = None if tasks is None else set(tasks)
+    places: dict[str, list[tuple[int, TargetTable, int]]] = {}
+    for place, (group, row) in enumerate(step):
+        for task, table in groups[group].targets.items():
+            if table.has[row] and (wanted is None or task in wanted):
+                places.setdefault(task, []).append((place, table, row))
+    targets: dict[str, Targets] = {
+        task: pack_targets(
+            [place for place, _, _ in found],
+            [table[row] for _, table, row in found],
+            count=int(sum(table.counts[row] for _, table, row in found)),
+        )
+        for task, found in places.items()
+    }
+    columns = [
+        [groups[group].rows.column(name, row) for group, row in step] for name in ("ids", "segments", "unit_tokens")
+    ]
+    return pack(columns[0], columns[1], columns[2], targets=targets, origins=list(step))
+
+
+def all_rows(batch: Batch, members: Sequence[int]) -> torch.Tensor:
+    """The batch rows whose group is one of `members`, as an index [R]."""
+    return torch.tensor([k for k, (group, _) in enumerate(batch.origins) if group in members], dtype=torch.int64)

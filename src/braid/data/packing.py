@@ -1,0 +1,112 @@
+"""Rows of tokens -> a packed `Batch`: laid end to end, shortest first, with the layout for attention.
+
+Shape legend: T tokens, B rows, b rows of one attention block, L its longest row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from braid.data.batch import AttentionBlock, Batch, Targets
+
+WASTE = 0.25
+"""Padding that one attention block may hold, as a share of its real tokens. Attention is a small part of an
+encoder's work on short rows, so a few padded places cost less than one more kernel call."""
+
+
+def layout(lengths: Sequence[int] | np.ndarray, *, waste: float = WASTE) -> tuple[AttentionBlock, ...]:
+    """Blocks of rows of similar length, covering every row once. Rows that stand in order of length make
+    contiguous blocks; a block of equal lengths needs no padding at all."""
+    sizes = np.asarray(lengths, dtype=np.int64)
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else sizes
+    order = np.argsort(sizes, kind="stable")
+    blocks: list[AttentionBlock] = []
+    first = 0
+    while first < len(order):
+        last, real = first, 0
+        while last < len(order):
+            longest, total = int(sizes[order[last]]), real + int(sizes[order[last]])
+            if longest * (last - first + 1) > total * (1 + waste):
+                break
+            real, last = total, last + 1
+        blocks.append(_block(order[first:last], sizes, starts))
+        first = last
+    return tuple(blocks)
+
+
+def _block(rows: np.ndarray, sizes: np.ndarray, starts: np.ndarray) -> AttentionBlock:
+    lengths, longest = sizes[rows], int(sizes[rows[-1]])
+    places = np.arange(longest)
+    keep = places[None, :] < lengths[:, None]
+    index = starts[rows][:, None] + np.where(keep, places[None, :], 0)
+    equal = bool(lengths[0] == longest)
+    adjacent = equal and bool(np.all(np.diff(starts[rows]) == longest))
+    return AttentionBlock(
+        index=torch.from_numpy(index),
+        keep=None if equal else torch.from_numpy(keep),
+        start=int(starts[rows[0]]) if adjacent else None,
+        tokens=torch.from_numpy(index[keep]),
+    )
+
+
+def pad_fraction(batch: Batch) -> float:
+    """Share of places in attention that hold no real token (linear layers hold none at all)."""
+    places = sum(block.index.numel() for block in batch.blocks)
+    return 1 - batch.n_tokens / places if places else 0.0
+
+
+def pack(
+    ids: Sequence[np.ndarray],
+    segments: Sequence[np.ndarray],
+    unit_tokens: Sequence[np.ndarray] | None = None,
+    *,
+    targets: Mapping[str, Targets] | None = None,
+    origins: Sequence[tuple[int, int]] = (),
+) -> Batch:
+    """Lay rows end to end in the order given. *unit_tokens*: per row the places of its owned units' first pieces."""
+    sizes = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
+    bounds = np.concatenate(([0], np.cumsum(sizes)))
+    total = int(bounds[-1])
+    positions = np.arange(total) - np.repeat(bounds[:-1], sizes)
+    units = unit_tokens if unit_tokens is not None else [np.empty(0, np.int64)] * len(ids)
+    unit_sizes = np.fromiter((len(row) for row in units), dtype=np.int64, count=len(ids))
+    words = np.concatenate(units) + np.repeat(bounds[:-1], unit_sizes) if len(ids) else np.empty(0)
+    return Batch(
+        ids=_long(np.concatenate(ids) if len(ids) else np.empty(0)),
+        positions=_long(positions),
+        segments=_long(np.concatenate(segments) if len(ids) else np.empty(0)),
+        cu_seqlens=torch.from_numpy(bounds.astype(np.int32)),
+        max_length=int(sizes.max(initial=0)),
+        words=_long(words),
+        cu_words=_long(np.concatenate(([0], np.cumsum(unit_sizes)))),
+        blocks=layout(sizes),
+        targets=dict(targets or {}),
+        origins=tuple(origins),
+    )
+
+
+def pack_ids(rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Batch:
+    """A batch of bare token rows (without segments: all 0)."""
+    ids = [np.asarray(row, dtype=np.int64) for row in rows]
+    types = [np.zeros(len(row), np.int64) for row in rows] if segments is None else [np.asarray(s) for s in segments]
+    return pack(ids, types)
+
+
+def pack_targets(rows: Sequence[int], targets: Sequence[Mapping[str, np.ndarray]], *, count: int) -> Targets:
+    """Targets of the batch rows `rows` (ascending), each a mapping of named 1-D arrays with the same names."""
+    values: dict[str, Tensor] = {}
+    offsets: dict[str, Tensor] = {}
+    for key in targets[0] if targets else ():
+        parts = [np.asarray(target[key]) for target in targets]
+        flat = np.concatenate(parts)
+        values[key] = torch.from_numpy(flat.astype(np.float32 if flat.dtype.kind == "f" else np.int64))
+        offsets[key] = _long(np.concatenate(([0], np.cumsum([len(part) for part in parts]))))
+    return Targets(rows=_long(np.asarray(rows)), values=values, cu=offsets, count=count)
+
+
+def _long(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))

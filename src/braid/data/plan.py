@@ -1,0 +1,138 @@
+"""Which rows make which batch: a pure function of seed, epoch and data sizes.
+
+Nothing here knows ranks, workers or time. Any batch of any epoch can be asked for without going through the
+ones before it, so a resumed run goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from braid.data.samplers.base import Sampler
+
+Step = list[tuple[int, int]]
+"""The rows of one global batch: (group, row of the group)."""
+
+OPEN_BINS = 8
+"""How many batches are being filled at once: rows that do not fit one go to the next, so batches end fuller."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The order of a whole run.
+
+    *lengths*: tokens of every row, by group. *rates*: how often each group is drawn (from the chain).
+    Exactly one of *batch_tokens* (tokens a batch holds at most; a longer row is a batch of its own) and *batch_rows*.
+    *batches*: `mixed` draws each batch from all groups; `single` gives each batch one group and shuffles the batches
+    together (MT-DNN, arXiv 1901.11504, algorithm 1).
+    """
+
+    lengths: tuple[np.ndarray, ...]
+    rates: tuple[float, ...]
+    sampler: Sampler
+    epochs: int
+    seed: int
+    batch_tokens: int | None = None
+    batch_rows: int | None = None
+    batches: Literal["mixed", "single"] = "mixed"
+
+    def epoch(self, number: int) -> list[Step]:
+        """All batches of one epoch, in order."""
+        return _epoch(self, number)
+
+    def steps(self) -> list[int]:
+        """Batches of every epoch."""
+        return [len(self.epoch(number)) for number in range(self.epochs)]
+
+    def draws(self, number: int) -> list[int]:
+        """Rows drawn from every group in one epoch."""
+        sizes = [len(rows) for rows in self.lengths]
+        return self.sampler.draws(sizes, self.rates, epoch=number, epochs=self.epochs)
+
+    def _drawn(self, number: int) -> list[np.ndarray]:
+        """Rows of every group that one epoch draws. Each group is one endless stream of shuffled passes, and an epoch
+        takes the next piece of it: no row is drawn a second time before all others were drawn once."""
+        counts = self.draws(number)
+        before = [sum(earlier) for earlier in zip(*(self.draws(e) for e in range(number)), strict=True)]
+        starts = before or [0] * len(counts)
+        out = []
+        for group, (start, count) in enumerate(zip(starts, counts, strict=True)):
+            size = len(self.lengths[group])
+            if size == 0 or count == 0:
+                out.append(np.empty(0, np.int64))
+                continue
+            passes = range(start // size, (start + count - 1) // size + 1)
+            stream = np.concatenate([_rng(self.seed, 1, group, p).permutation(size) for p in passes])
+            offset = start - passes.start * size
+            out.append(stream[offset : offset + count])
+        return out
+
+
+@lru_cache(maxsize=4)
+def _epoch(plan: Plan, number: int) -> list[Step]:
+    drawn = plan._drawn(number)
+    rng = _rng(plan.seed, 2, number)
+    if plan.batches == "single":
+        steps: list[Step] = []
+        for group, rows in enumerate(drawn):
+            steps += _fill(plan, [(group, int(row)) for row in rows])
+    else:
+        groups = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
+        rows = np.concatenate(drawn) if drawn else np.empty(0, np.int64)
+        order = rng.permutation(len(rows))
+        steps = _fill(plan, list(zip(groups[order].tolist(), rows[order].tolist(), strict=True)))
+    shuffled = rng.permutation(len(steps)) if plan.batches == "single" else range(len(steps))
+    return [_by_length(plan.lengths, steps[k]) for k in shuffled]
+
+
+def _fill(plan: Plan, rows: Step) -> list[Step]:
+    if plan.batch_rows is not None:
+        return [rows[k : k + plan.batch_rows] for k in range(0, len(rows), plan.batch_rows)]
+    assert plan.batch_tokens is not None
+    return fill_by_tokens(rows, [int(plan.lengths[g][r]) for g, r in rows], plan.batch_tokens)
+
+
+def fill_by_tokens(rows: Sequence[tuple[int, int]], sizes: Sequence[int], budget: int) -> list[Step]:
+    """Batches of at most `budget` tokens, in the rows' order as far as filling allows: a row goes to the first of a
+    few open batches that has room; the oldest closes when there is none."""
+    done: list[Step] = []
+    bins: list[tuple[int, Step]] = []
+    for row, size in zip(rows, sizes, strict=True):
+        for k, (used, members) in enumerate(bins):
+            if used + size <= budget:
+                members.append(row)
+                bins[k] = (used + size, members)
+                break
+        else:
+            if len(bins) == OPEN_BINS:
+                done.append(bins.pop(0)[1])
+            bins.append((size, [row]))
+    return done + [members for _, members in bins]
+
+
+def split_step(step: Step, lengths: Sequence[np.ndarray], parts: int) -> list[Step]:
+    """A global batch divided into `parts` of nearly equal tokens (for accumulation and ranks); empty parts are left out.
+
+    Longest rows are dealt first, each to the part with the fewest tokens."""
+    if parts == 1:
+        return [step]
+    loads, out = [0] * parts, [[] for _ in range(parts)]  # type: ignore[var-annotated]
+    for row in sorted(step, key=lambda gr: (-int(lengths[gr[0]][gr[1]]), gr)):
+        part = min(range(parts), key=lambda p: (loads[p], len(out[p]), p))
+        loads[part] += int(lengths[row[0]][row[1]])
+        out[part].append(row)
+    return [_by_length(lengths, part) for part in out if part]
+
+
+def _by_length(lengths: Sequence[np.ndarray], step: Step) -> Step:
+    """Rows of similar length next to each other, so that attention can take them together."""
+    return sorted(step, key=lambda gr: (int(lengths[gr[0]][gr[1]]), gr))
+
+
+def _rng(*key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(key))

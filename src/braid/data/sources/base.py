@@ -1,0 +1,45 @@
+"""What a source is: a config that yields rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from braid.config.families import SourceConfig
+from braid.data.example import SourceRow
+
+
+class Source(SourceConfig, ABC):
+    """Base of all sources; an instance is the config itself."""
+
+    @abstractmethod
+    def rows(self, split: str) -> Iterator[SourceRow]:
+        """The rows of one split, streaming, in file order. `SourceRow.line` counts from 1 (record number where a format has no lines).
+
+        Raises DataError naming file and line; never skips a row silently."""
+
+    @abstractmethod
+    def fingerprint(self, split: str) -> str | None:
+        """sha256 over the content that `rows` reads; None where only the rows themselves can tell."""
+
+    def files(self) -> list[str]:
+        """The files that are read, for messages."""
+        return []
+
+
+class FileSource(Source):
+    """A source that reads one file, gzip-compressed or not."""
+
+    path: str
+    """The file; a name that ends in .gz is decompressed while it is read."""
+
+    encoding: str = "utf-8"
+    """Text encoding. A byte-order mark is always skipped."""
+
+    def fingerprint(self, split: str) -> str | None:
+        from braid.data.textfile import sha256_of
+
+        return sha256_of(self.path)
+
+    def files(self) -> list[str]:
+        return [self.path]

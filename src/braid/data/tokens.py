@@ -1,0 +1,238 @@
+"""The tokenizer: Rust `tokenizers` behind a small face that keeps offsets and knows the special tokens.
+
+Special tokens are placed by Braid itself from a `Template` read off the tokenizer once, so that windows of long
+texts and truncated pairs cost no second tokenisation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from braid.errors import BraidError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+MAX_JSON_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Template:
+    """Where special tokens stand: `prefix A suffix` and `prefix A middle B end`, with the segment of each piece."""
+
+    prefix: np.ndarray
+    suffix: np.ndarray
+    middle: np.ndarray
+    end: np.ndarray
+    pair_segments: tuple[int, int, int, int, int]
+    """Segments of prefix, A, middle, B, end in a pair (0 everywhere in a single text)."""
+
+    @property
+    def single_cost(self) -> int:
+        """Special tokens around one text."""
+        return len(self.prefix) + len(self.suffix)
+
+    @property
+    def pair_cost(self) -> int:
+        """Special tokens around a pair."""
+        return len(self.prefix) + len(self.middle) + len(self.end)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Pieces of one string, without special tokens: *ids* [n], *offsets* [n, 2] in characters of the string."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+
+@dataclass(eq=False)
+class Tokenizer:
+    """A Rust tokenizer with what else transformers wants to find beside it (*files*: name -> JSON)."""
+
+    rust: RustTokenizer
+    files: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rust.no_truncation()
+        self.rust.no_padding()
+        # `[SEP]` typed by a user is text, not a separator.
+        self.rust.encode_special_tokens = True
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the whole tokenizer: the same hash tokenises alike."""
+        return hashlib.sha256(self.rust.to_str().encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows that the embedding needs: the largest id + 1, added tokens included."""
+        return max(self.rust.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id of the padding token; 0 where there is none."""
+        return self._special("pad_token", ("[PAD]", "<pad>")) or 0
+
+    def _special(self, role: str, usual: Sequence[str]) -> int | None:
+        named = self.files.get("tokenizer_config.json", {}).get(role)
+        named = named.get("content") if isinstance(named, dict) else named
+        for token in (named, *usual):
+            if isinstance(token, str) and (found := self.rust.token_to_id(token)) is not None:
+                return int(found)
+        return None
+
+    @cached_property
+    def template(self) -> Template:
+        """Read off how the tokenizer itself surrounds `a` and the pair `a`, `a`."""
+        single, pair = self.rust.encode("a"), self.rust.encode("a", "a")
+        whole, both = _parts(single), _parts(pair)
+        if len(whole) != 3 or len(both) != 5:
+            raise BraidError("this tokenizer places its special tokens in a way that Braid does not know")
+        return Template(
+            prefix=whole[0][0],
+            suffix=whole[2][0],
+            middle=both[2][0],
+            end=both[4][0],
+            pair_segments=tuple(segment for _, segment in both),  # type: ignore[arg-type]
+        )
+
+    def encode_batch(self, texts: Sequence[str]) -> Iterator[Tokens]:
+        """Pieces and offsets of every string. Lone surrogates are read as U+FFFD, which moves no offset."""
+        for encoding in self.rust.encode_batch([clean(text) for text in texts], add_special_tokens=False):
+            offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+            yield Tokens(np.asarray(encoding.ids, dtype=np.int32), offsets)
+
+    def save(self, directory: Path) -> None:
+        """Write tokenizer.json and its companions, as `AutoTokenizer.from_pretrained` reads them."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.rust.encode_special_tokens = False
+        self.rust.save(str(directory / "tokenizer.json"))
+        self.rust.encode_special_tokens = True
+        for name, content in self.files.items():
+            (directory / name).write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def clean(text: str) -> str:
+    """The string as Rust can hold it: each lone surrogate becomes U+FFFD."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def _parts(encoding: Any) -> list[tuple[np.ndarray, int]]:
+    """Alternating runs of special tokens and of texts: (ids, segment) each, special runs possibly empty."""
+    runs: list[tuple[list[int], int]] = [([], 0)]
+    previous: int | None = None
+    for token, owner, segment in zip(encoding.ids, encoding.sequence_ids, encoding.type_ids, strict=True):
+        if owner != previous:
+            if owner is not None and previous is not None:
+                runs.append(([], 0))
+            runs.append(([], segment))
+            previous = owner
+        if not runs[-1][0]:
+            runs[-1] = ([], segment)
+        runs[-1][0].append(token)
+    if previous is not None:
+        runs.append(([], 0))
+    return [(np.asarray(ids, dtype=np.int32), segment) for ids, segment in runs]
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer of a directory in transformers' layout (tokenizer.json, else vocab.txt or what AutoTokenizer reads)."""
+    files = {name: _json(directory / name) for name in _CONFIG_FILES if (directory / name).is_file()}
+    if (directory / "tokenizer.json").is_file():
+        return Tokenizer(_rust_from_file(directory / "tokenizer.json"), files)
+    from transformers import AutoTokenizer
+
+    try:
+        loaded = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
+        rust = RustTokenizer.from_str(loaded.backend_tokenizer.to_str())
+    except Exception as error:
+        if (directory / "vocab.txt").is_file():
+            lowercase = bool(files.get("tokenizer_config.json", {}).get("do_lower_case", True))
+            return tokenizer_from_vocab(directory / "vocab.txt", lowercase=lowercase)
+        raise BraidError(f"no usable tokenizer in {directory}: {error}") from error
+    if not files:
+        files = _config_files(loaded.model_max_length)
+    return Tokenizer(rust, files)
+
+
+def tokenizer_from_vocab(path: Path, *, lowercase: bool) -> Tokenizer:
+    """A tokenizer for training from scratch: BERT's WordPiece over a vocab.txt, a tokenizer.json, or a directory."""
+    if path.is_dir():
+        return load_tokenizer(path)
+    if not path.is_file():
+        raise BraidError(f"encoder.vocab: there is no file {path.resolve()}")
+    if path.suffix == ".json":
+        return Tokenizer(_rust_from_file(path), _config_files())
+    lines = path.read_text(encoding="utf-8").split("\n")
+    vocab = {token.rstrip("\r"): number for number, token in enumerate(lines) if token.rstrip("\r")}
+    missing = [token for token in SPECIAL_TOKENS[:4] if token not in vocab]
+    if missing:
+        raise BraidError(f"{path}: the vocabulary lacks {', '.join(missing)}, one token a line each")
+    return _bert(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
+
+
+def train_wordpiece(texts: Iterable[str], *, size: int, lowercase: bool) -> Tokenizer:
+    """A WordPiece vocabulary of at most `size` pieces from texts; Chinese characters are pieces of their own."""
+    tokenizer = _bert(models.WordPiece(unk_token="[UNK]"), lowercase=lowercase, processor=False)
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+    tokenizer.rust.train_from_iterator((clean(text) for text in texts), trainer=trainer)
+    tokenizer.rust.post_processor = _processor(tokenizer.rust)
+    return Tokenizer(RustTokenizer.from_str(tokenizer.rust.to_str()), tokenizer.files)
+
+
+def _bert(model: Any, *, lowercase: bool, processor: bool = True) -> Tokenizer:
+    rust = RustTokenizer(model)
+    rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.add_special_tokens([token for token in SPECIAL_TOKENS if rust.token_to_id(token) is not None])
+    if processor:
+        rust.post_processor = _processor(rust)
+    return Tokenizer(rust, _config_files())
+
+
+def _processor(rust: RustTokenizer) -> Any:
+    return processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, rust.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+
+
+def _config_files(max_length: int = 512) -> dict[str, Any]:
+    pad, unk, cls, sep, mask = SPECIAL_TOKENS
+    names = {"pad_token": pad, "unk_token": unk, "cls_token": cls, "sep_token": sep, "mask_token": mask}
+    return {
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": min(max_length, 1_000_000),
+            **names,
+        }
+    }
+
+
+def _rust_from_file(path: Path) -> RustTokenizer:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise BraidError(f"{path}: {path.stat().st_size:,} bytes is too large for a tokenizer.json")
+    try:
+        return RustTokenizer.from_file(str(path))
+    except Exception as error:
+        raise BraidError(f"{path}: not a tokenizer.json that can be read: {error}") from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BraidError(f"{path}: not valid JSON: {error}") from error

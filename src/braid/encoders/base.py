@@ -1,0 +1,61 @@
+"""What an encoder is: packed batch in, hidden states out.
+
+Shape legend: T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from braid.config.families import EncoderConfig
+from braid.data.batch import Batch
+
+
+class Encoder(nn.Module, ABC):
+    """A module that turns a packed batch into hidden states; no row ever sees another."""
+
+    hidden_size: int
+    n_layers: int
+    max_positions: int | None
+    """Longest row that the positions allow, special tokens included; None: no limit."""
+    vocab_size: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Last hidden state [T, D] and the output of every layer ([T, D] each; the embeddings first)."""
+
+    @abstractmethod
+    def layer_of(self, name: str) -> int:
+        """Depth of a parameter by its name: 0 for embeddings, 1..n_layers; for layer-wise learning rates and freezing."""
+
+    @abstractmethod
+    def hf_config(self) -> dict[str, Any]:
+        """config.json in transformers' own layout."""
+
+    @abstractmethod
+    def hf_state(self) -> dict[str, Tensor]:
+        """Weights under transformers' own names, as `AutoModel` expects them."""
+
+
+class EncoderVariant(EncoderConfig, ABC):
+    """Base of the encoders' configs; an instance builds its module."""
+
+    @abstractmethod
+    def build(self, *, vocab_size: int, pad_id: int) -> Encoder:
+        """A fresh encoder with random weights, for training from scratch."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> Encoder:
+        """The encoder in a directory of transformers' layout (config.json + model.safetensors).
+
+        Raises BraidError naming what is missing or does not fit."""
+
+    @classmethod
+    def contract_variants(cls) -> Sequence[dict[str, Any]]:
+        """Tiny configurations for the contract suite (keyword arguments of this class)."""
+        return [{}]

@@ -1,0 +1,105 @@
+"""Rows through the model: batches by token budget, logits back to their examples, windows merged, decoded.
+
+Shape legend: U units of an example, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from braid.data.batch import Batch
+from braid.data.groups import GroupData, make_batch
+from braid.data.plan import fill_by_tokens
+from braid.data.windows import units_of
+from braid.model.network import BraidModel
+from braid.model.precision import autocast
+
+Precision = Literal["fp32", "bf16"]
+
+
+def infer(
+    model: BraidModel,
+    groups: Sequence[GroupData],
+    *,
+    batch_tokens: int = 8192,
+    device: torch.device | None = None,
+    precision: Precision = "fp32",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> dict[tuple[int, str], list[Any]]:
+    """Predictions of every group's tasks: (group, task) -> one `Prediction` per example of the group.
+
+    The encoder sees each row once, whatever the number of tasks. Rows are sorted by length. *progress* is told how
+    many rows each batch held."""
+    device = device or next(model.parameters()).device
+    pieces: dict[tuple[int, str], list[list[np.ndarray]]] = {
+        (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.tasks
+    }
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in _batches(groups, batch_tokens):
+            wanted = _wanted(model, groups, batch)
+            with torch.inference_mode(), autocast(precision, device):
+                logits = model(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
+            for task, index in wanted.items():
+                _deal(model, groups, batch, task, index, logits[task].float().cpu().numpy(), pieces)
+            progress(batch.n_rows)
+    finally:
+        model.train(was_training)
+    return {key: list(_decode(model, groups[key[0]], key[1], found)) for key, found in pieces.items()}
+
+
+def _batches(groups: Sequence[GroupData], batch_tokens: int) -> Iterator[Batch]:
+    rows = [(g, row) for g, group in enumerate(groups) for row in group.rows]
+    sizes = [int(groups[g].rows.lengths[row]) for g, row in rows]
+    order = sorted(range(len(rows)), key=lambda k: -sizes[k])
+    for step in fill_by_tokens([rows[k] for k in order], [sizes[k] for k in order], batch_tokens):
+        yield make_batch(groups, step[::-1], tasks=())
+
+
+def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dict[str, torch.Tensor]:
+    """The batch rows that each task is asked for: all rows of its groups; only first windows for tasks that do not
+    merge windows."""
+    out: dict[str, list[int]] = {}
+    for place, (g, row) in enumerate(batch.origins):
+        for task in groups[g].tasks:
+            if model.specs[task].task.merges_windows or groups[g].rows.number[row] == 0:
+                out.setdefault(task, []).append(place)
+    return {task: torch.tensor(places) for task, places in out.items()}
+
+
+def _deal(
+    model: BraidModel,
+    groups: Sequence[GroupData],
+    batch: Batch,
+    task: str,
+    index: torch.Tensor,
+    logits: np.ndarray,
+    pieces: Mapping[tuple[int, str], list[list[np.ndarray]]],
+) -> None:
+    """Give each row's part of the flat logits to its example. Rows of one example come back in window order at the
+    end, so the window number travels along as the list position."""
+    per_unit = model.specs[task].task.per == "unit"
+    bounds = batch.cu_words.numpy()
+    at = 0
+    for place in index.tolist():
+        size = int(bounds[place + 1] - bounds[place]) if per_unit else 1
+        g, row = batch.origins[place]
+        rows = groups[g].rows
+        windows = pieces[g, task][int(rows.example[row])]
+        number = int(rows.number[row])
+        while len(windows) <= number:
+            windows.append(logits[:0])
+        windows[number] = logits[at : at + size]
+        at += size
+    assert at == len(logits), "a head must answer for every row (or unit) that it was asked for, and no other"
+
+
+def _decode(model: BraidModel, group: GroupData, task: str, found: list[list[np.ndarray]]) -> list[Any]:
+    merged = [windows[0] if len(windows) == 1 else np.concatenate(windows) for windows in found]
+    units = [units_of(example, group.units) for example in group.examples]
+    return model.head(task).decode(merged, group.examples, units)

@@ -1,0 +1,58 @@
+"""The model: one encoder, one head a task.
+
+Shape legend: T tokens, D hidden size, R rows that a task is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from braid.data.batch import Batch
+from braid.encoders.base import Encoder
+from braid.tasks.base import Facts, Head, Hidden, Task
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as it stands in a model: its config and what it learned from its training labels."""
+
+    task: Task
+    facts: Facts
+
+
+class BraidModel(nn.Module):
+    """An encoder with the heads of all tasks."""
+
+    def __init__(self, encoder: Encoder, specs: Mapping[str, TaskSpec]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.specs = dict(specs)
+        # nn.ModuleDict takes no dots in its keys; task names may have some, but never a per cent sign.
+        self._heads = nn.ModuleDict(
+            {_key(name): spec.task.head(spec.facts, encoder.hidden_size) for name, spec in specs.items()}
+        )
+
+    def head(self, name: str) -> Head:
+        """The head of one task."""
+        return self._heads[_key(name)]  # type: ignore[return-value]
+
+    def heads(self) -> Iterator[tuple[str, Head]]:
+        """Every task's name and head, in the chain's order."""
+        return ((name, self.head(name)) for name in self.specs)
+
+    def forward(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Logits by task of the rows asked for (task -> [R]); None: of the rows that have a target.
+
+        A task without rows is left out. The encoder runs once, whatever the number of tasks."""
+        if rows is None:
+            rows = {name: targets.rows for name, targets in batch.targets.items()}
+        last, layers = self.encoder(batch)
+        hidden = Hidden(last=last, batch=batch, layers=layers)
+        return {name: self.head(name)(hidden, index) for name, index in rows.items() if len(index)}
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "%2E")

@@ -1,0 +1,45 @@
+"""Which precision a machine computes in, and the context for it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from braid.errors import BraidError
+
+
+def device_of(name: str) -> torch.device:
+    """`auto`: the GPU where there is one, else the CPU. Raises BraidError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BraidError(f"train.device: {name!r} is no device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BraidError(f"train.device: {name!r} was asked for, but torch finds no GPU here; use auto or cpu")
+    return device
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bf16 matrix products are faster than fp32 here: a GPU that has them; a CPU with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def resolve(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> Literal["fp32", "bf16"]:
+    """`auto` is bf16 where that is fast, else fp32."""
+    if precision == "auto":
+        return "bf16" if fast_bfloat16(device) else "fp32"
+    return precision
+
+
+def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> AbstractContextManager[object]:
+    """Mixed precision: weights stay fp32, matrix products run in bf16."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,74 @@
+"""One vector for each row of a packed batch.
+
+Shape legend: T tokens of the batch, R rows that are asked for, N tokens of those rows, D hidden size.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from braid.data.batch import Batch
+from braid.nn.segments import select
+
+Pooling = Literal["cls", "mean", "max", "attention"]
+
+
+class Pooler(nn.Module):
+    """Hidden states -> one vector a row: the first token's, or the mean, maximum or a learned average of all tokens.
+
+    `attention` weighs tokens by a softmax, within the row, of a learned linear score (self-attentive pooling, Lin et
+    al. 2017 with one hop). Special tokens take part as all others do.
+    """
+
+    def __init__(self, kind: Pooling, hidden_size: int) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "attention":
+            self.score = nn.Linear(hidden_size, 1)
+
+    def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
+        """Vectors [R, D] of the batch rows `rows` [R], in their order and the hidden states' type."""
+        if self.kind == "cls":
+            return hidden_TD[batch.cu_seqlens[rows_R].long()]
+        index_N, cu = select(batch.cu_seqlens, rows_R)
+        lengths_R = cu.diff()
+        # Sums over hundreds of tokens need more bits than bfloat16 has.
+        hidden_ND = hidden_TD[index_N].float()
+        if self.kind == "attention":
+            score_N = self.score(hidden_ND).squeeze(-1).float()
+            hidden_ND = hidden_ND * _softmax(score_N, lengths_R)[:, None]
+        reduce = "sum" if self.kind == "attention" else self.kind
+        pooled_RD = torch.segment_reduce(hidden_ND, reduce, lengths=lengths_R, axis=0, unsafe=True)
+        return pooled_RD.to(hidden_TD.dtype)
+
+
+def _softmax(score_N: Tensor, lengths_R: Tensor) -> Tensor:
+    """Softmax within each segment, stable for scores of any size."""
+    highest_R = torch.segment_reduce(score_N.detach(), "max", lengths=lengths_R, axis=0, unsafe=True)
+    power_N = (score_N - torch.repeat_interleave(highest_R, lengths_R)).exp()
+    total_R = torch.segment_reduce(power_N, "sum", lengths=lengths_R, axis=0, unsafe=True)
+    return power_N / torch.repeat_interleave(total_R, lengths_R)
+
+
+class RowFeatures(nn.Module):
+    """What a head that answers once a row puts in front of its last layer: pooling, BERT's pooler, dropout.
+
+    BERT's pooler (Devlin et al. 2019, `BertPooler`) is a dense layer of the hidden size with a tanh; a pretrained
+    one is not taken over, since it was trained for next-sentence prediction.
+    """
+
+    def __init__(self, kind: Pooling, hidden_size: int, *, dense: bool, dropout: float) -> None:
+        super().__init__()
+        self.pool = Pooler(kind, hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
+        """Features [R, D]."""
+        pooled_RD = self.pool(hidden_TD, batch, rows_R)
+        if self.dense is not None:
+            pooled_RD = torch.tanh(self.dense(pooled_RD))
+        return self.dropout(pooled_RD)

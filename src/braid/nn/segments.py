@@ -1,0 +1,30 @@
+"""Ragged data laid flat: which places belong to which segment, without a loop over segments.
+
+Shape legend: N values, B segments, R chosen ones, M values of those.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def select(cu: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Places [M] of the values of segments `rows` [R], in the order of `rows`, and their own offsets [R+1].
+
+    *cu* [B+1]: offsets of all segments, any integer type. Segments may be empty.
+    """
+    starts_R = cu[rows].long()
+    lengths_R = cu[rows + 1].long() - starts_R
+    chosen_cu = torch.cat([lengths_R.new_zeros(1), lengths_R.cumsum(0)])
+    shift_M = torch.repeat_interleave(starts_R - chosen_cu[:-1], lengths_R)
+    return torch.arange(len(shift_M), device=cu.device) + shift_M, chosen_cu
+
+
+def pad(values_NC: Tensor, cu: Tensor) -> tuple[Tensor, Tensor]:
+    """Segments as rows of a rectangle [B, L, C], and which of its places are real [B, L]; the others repeat a value."""
+    lengths_B = cu.diff()
+    places_L = torch.arange(int(lengths_B.max()), device=cu.device)
+    real_BL = places_L < lengths_B[:, None]
+    index_BL = (cu[:-1, None] + places_L).clamp(max=len(values_NC) - 1)
+    return values_NC[index_BL], real_BL

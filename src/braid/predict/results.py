@@ -1,0 +1,45 @@
+"""What a prediction returns: one `Result` per input, with every task's typed prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from braid.data.example import Example
+from braid.tasks.base import Prediction
+
+
+@dataclass(frozen=True)
+class Result(Mapping[str, Any]):
+    """Predictions for one input, by task: `result["sentiment"].label`, `result["ner"].spans`.
+
+    Offsets of spans count characters of `text`, which is the user's own string (for `words`: those words joined)."""
+
+    text: str
+    pair: str | None = None
+    words: tuple[str, ...] | None = None
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+    def __getitem__(self, task: str) -> Any:
+        return self.predictions[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.predictions)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def to_json(self) -> dict[str, Any]:
+        """The input, then one key per task; a row of `braid predict`'s output."""
+        row: dict[str, Any] = {"text": self.text}
+        if self.pair is not None:
+            row["pair"] = self.pair
+        if self.words is not None:
+            row["words"] = list(self.words)
+        return {**row, **{task: prediction.to_json() for task, prediction in self.predictions.items()}}
+
+
+def result_of(example: Example) -> Result:
+    """An empty result for an input."""
+    return Result(example.text, example.pair, example.words)

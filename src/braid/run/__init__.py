@@ -1,0 +1,1 @@
+"""The composition root: a recipe becomes sources, rows, model, plan and trainer here and nowhere else."""

@@ -1,0 +1,62 @@
+"""Recipe -> tokenizer and encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from braid.config.recipe import Recipe
+from braid.data.tokens import Tokenizer, load_tokenizer, tokenizer_from_vocab, train_wordpiece
+from braid.encoders.base import Encoder, EncoderVariant
+from braid.encoders.pretrained import locate
+from braid.errors import BraidError
+from braid.run.dataset import ReadData, sample_texts
+
+DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Tokenizer and encoder, with the length of rows and the overlap of windows that they agree on."""
+
+    tokenizer: Tokenizer
+    encoder: Encoder
+    max_length: int
+    stride: int
+
+
+def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | None]:
+    """The pretrained encoder's tokenizer (and its directory), the one that `encoder.vocab` names, or one trained on
+    the training texts."""
+    config = recipe.encoder
+    if config.pretrained is not None:
+        directory = locate(config.pretrained)
+        return load_tokenizer(directory), directory
+    if config.vocab is not None:
+        return tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase), None
+    texts = sample_texts(data, seed=recipe.seed)
+    return train_wordpiece(texts, size=config.vocab_size, lowercase=config.lowercase), None
+
+
+def build_parts(recipe: Recipe, data: ReadData) -> Parts:
+    """Tokenizer and encoder of a recipe. Raises BraidError where they do not fit each other."""
+    variant = recipe.encoder
+    assert isinstance(variant, EncoderVariant)
+    tokenizer, directory = build_tokenizer(recipe, data)
+    if directory is not None:
+        encoder = variant.load(directory)
+    else:
+        encoder = variant.build(vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise BraidError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens but the encoder's embedding only {encoder.vocab_size} "
+            f"rows: they do not belong together ({directory})"
+        )
+    limit = encoder.max_positions
+    max_length = variant.max_length or min(DEFAULT_MAX_LENGTH, limit or DEFAULT_MAX_LENGTH)
+    if limit is not None and max_length > limit:
+        raise BraidError(f"encoder.max_length: {max_length} is more than the encoder's {limit} positions")
+    stride = max_length // 4 if variant.stride is None else variant.stride
+    if stride > max_length // 2:
+        raise BraidError(f"encoder.stride: {stride} is more than half of max_length {max_length}")
+    return Parts(tokenizer, encoder, max_length, stride)

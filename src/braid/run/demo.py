@@ -1,0 +1,44 @@
+"""`braid demo`: data, training, evaluation and predictions in one go, all made on the spot."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import braid
+from braid.config.recipe import Recipe
+from braid.run.training import train
+from braid.tools.demo_data import write_demo_data
+
+
+def demo(folder: Path, overrides: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Write the demo's data and recipe into a folder, train there, print predictions; the run's figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_demo_data(folder / "data")
+    text = files("braid.tools").joinpath("demo.yaml").read_text(encoding="utf-8").replace("demo/", f"{folder}/")
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    print(f"data and recipe are in {folder}/", file=sys.stderr)
+    recipe = Recipe.load(folder / "recipe.yaml", list(overrides))
+    run = train(recipe, overwrite=True)
+    model = braid.load(run.directory)
+    texts = (folder / "data" / "predict_me.txt").read_text(encoding="utf-8").splitlines()
+    for result in model(texts, tasks=[name for name in model.tasks if name != "closeness"]):
+        print(f"\n{result.text}")
+        for name, prediction in result.items():
+            print(f"  {name:<10} {_shown(prediction)}")
+    print(
+        f"\nChange the sentences in {folder}/data/predict_me.txt and run:\n"
+        f"  braid predict {run.directory} {folder}/data/predict_me.txt\n"
+    )
+    return run.metrics
+
+
+def _shown(prediction: Any) -> str:
+    spans = getattr(prediction, "spans", None)
+    if spans is not None:
+        return "  ".join(f"{span.text}/{span.label}" if span.label else span.text for span in spans)
+    label = getattr(prediction, "label", None)
+    return f"{label} ({prediction.probabilities[label]:.2f})" if label is not None else str(prediction)

@@ -1,0 +1,126 @@
+"""regression: one number for each text or pair (similarity grades, ratings).
+
+Shape legend: T tokens, R rows that carry a label, D hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from braid.data.batch import Targets
+from braid.data.example import Example, Window
+from braid.errors import LabelError
+from braid.metrics.regression import RegressionMeter
+from braid.nn.pooling import Pooling, RowFeatures
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+
+
+@dataclass(frozen=True)
+class Value(Prediction):
+    """The predicted number, in the units of the labels."""
+
+    value: float
+
+
+class Regression(Task):
+    """One number for each text or pair."""
+
+    type: Literal["regression"] = "regression"
+    main_metric: ClassVar[str] = "pearson"
+
+    pooling: Pooling = "cls"
+    """How the tokens of a row become one vector."""
+
+    pooler: bool = True
+    """A dense layer with tanh between pooling and the last layer, as BERT has it (freshly initialised)."""
+
+    scale: bool = True
+    """Whether the head learns labels less their training mean, in units of their standard deviation. So a loss of 1 is
+    what the mean alone would get, whatever the labels' units, and other tasks keep their share. Predictions are
+    in the labels' own units either way."""
+
+    def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
+        """`mean`, `std`: what the head's output is scaled by (0 and 1 with `scale: false`)."""
+        values = np.array([number(label) for label in labels], dtype=np.float64)
+        if not len(values):
+            raise LabelError("no training row has a label; check the name of the label column (`data.columns`)")
+        if not self.scale:
+            return {"mean": 0.0, "std": 1.0}
+        constant = bool((values == values[0]).all())
+        return {"mean": float(values.mean()), "std": 1.0 if constant else float(values.std())}
+
+    def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
+        """`value` [1], scaled. Only the first window of a text carries it."""
+        value = (number(label) - facts["mean"]) / facts["std"]
+        return {"value": np.array([value], dtype=np.float32)} if window.number == 0 else None
+
+    def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> float:
+        """The number."""
+        return number(label)
+
+    def head(self, facts: Facts, hidden_size: int) -> Head:
+        """Pooler, dropout, linear."""
+        return RegressionHead(self, facts, hidden_size)
+
+    def meter(self, facts: Facts) -> RegressionMeter:
+        """pearson, spearman, mse."""
+        return RegressionMeter()
+
+    @classmethod
+    def specimens(cls, n: int) -> list[dict[str, Any]]:
+        """Short ratings in halves of a star."""
+        grades = {"awful": 0.5, "poor": 1.5, "fair": 2.5, "good": 4.0, "superb": 5.0}
+        things = ("film", "book", "song", "meal", "hotel", "phone", "trip")
+        pairs = list(grades.items())
+        return [{"text": f"the {things[i % 7]} {i} was {pairs[i % 5][0]}", "label": pairs[i % 5][1]} for i in range(n)]
+
+    def oracle(self, target: Target, facts: Facts) -> np.ndarray:
+        """The scaled value itself [1, 1]."""
+        return target["value"].astype(np.float32).reshape(1, 1)
+
+
+class RegressionHead(Head):
+    """Row features and one output; squared error of the scaled value."""
+
+    def __init__(self, task: Regression, facts: Facts, hidden_size: int) -> None:
+        super().__init__()
+        self.mean, self.std = float(facts["mean"]), float(facts["std"])
+        self.features = RowFeatures(task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout)
+        self.output = nn.Linear(hidden_size, 1)
+
+    def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
+        """Scaled values [R, 1]."""
+        values_R1: Tensor = self.output(self.features(hidden.last, hidden.batch, rows))
+        return values_R1
+
+    def loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Squared errors in fp32, summed."""
+        return F.mse_loss(logits.float().squeeze(1), targets.values["value"].float(), reduction="sum")
+
+    def decode(
+        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
+    ) -> list[Value]:
+        """Values in the units of the labels."""
+        return [Value(float(row_11[0, 0]) * self.std + self.mean) for row_11 in logits]
+
+
+def number(label: Any) -> float:
+    """A label as a finite number. Raises LabelError for anything else; numbers written as strings are read."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    try:
+        value = None if isinstance(label, bool) or not isinstance(label, int | float | str) else float(label)
+    except (ValueError, OverflowError):
+        value = None
+    if value is None:
+        raise LabelError(f"the label is {label!r:.80}; expected a number (for names of classes use `classification`)")
+    if not math.isfinite(value):
+        raise LabelError(f"the label is {label}; expected a finite number, or none where it is unknown")
+    return value

@@ -1,0 +1,243 @@
+"""tagging: a tag for each word or character (named entities, slots, word segmentation, parts of speech).
+
+Shape legend: T tokens, R rows that carry labels, U units of one example, N units of all rows, D hidden size, C tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from braid.data.batch import Targets
+from braid.data.example import Example, Window
+from braid.data.labels import as_strings, id_of
+from braid.data.tag_labels import TagLabels, align, is_spans, read_spans, read_tags
+from braid.data.tag_schemes import (
+    Scheme,
+    detect_scheme,
+    illegal_positions,
+    is_typed,
+    legal,
+    legal_end,
+    legal_start,
+    spans_of,
+    tags_of,
+)
+from braid.errors import LabelError
+from braid.metrics.entities import EntityMeter
+from braid.metrics.meter import Meter
+from braid.metrics.segmentation import SegmentationMeter
+from braid.metrics.tags import TagMeter
+from braid.nn.crf import Crf
+from braid.nn.probabilities import softmax
+from braid.nn.segments import select
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters `start` to `end` (exclusive) of the user's text, and the mean probability of their tags."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Tags(Prediction):
+    """What the tags mark, in order of the text, and the tag of each unit."""
+
+    spans: list[Span]
+    tags: list[str]
+
+
+class Tagging(Task):
+    """A tag for each word or character: entities, slots, word segmentation, parts of speech."""
+
+    type: Literal["tagging"] = "tagging"
+    per: ClassVar[Literal["row", "unit"]] = "unit"
+    merges_windows: ClassVar[bool] = True
+    main_metric: ClassVar[str] = "f1"
+
+    labels: list[str] | None = None
+    """All tags (or, where rows carry spans, all types), in their order. None: those of the training data."""
+
+    scheme: Literal["auto", "bio", "bioes", "bmes", "plain"] = "auto"
+    """How tags mark spans. `auto`: seen from the tags; `bio` where rows carry spans."""
+
+    crf: bool = False
+    """A conditional random field on top, which knows what the scheme forbids."""
+
+    units: Literal["auto", "words", "characters"] = "auto"
+    """What has a tag, in rows that are not divided into words already. `auto`: characters where the words of the
+    training rows are single characters, or where words would cut through a span; else words."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_strings(cls, value: Any) -> Any:
+        return as_strings(value) if isinstance(value, list | tuple) else value
+
+    @property
+    def unit_kind(self) -> Literal["none", "words", "characters", "auto"]:
+        """The `units` option."""
+        return self.units
+
+    def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
+        """`labels`: the tags; `scheme`; `units`: words or characters; `spans`: whether rows carry spans; `iob1`:
+        whether tags are read as IOB1, to be written as BIO.
+
+        Raises LabelError where there is no label, labels are of two kinds, or tags do not fit the options."""
+        seen = TagLabels()
+        for label, example in zip(labels, examples, strict=True):
+            seen.add(label, example)
+        scheme, iob1 = seen.scheme(self.scheme, self.labels)
+        return {
+            "labels": seen.inventory(scheme, iob1=iob1, given=self.labels),
+            "scheme": scheme,
+            "units": seen.units() if self.units == "auto" else self.units,
+            "spans": seen.spans,
+            "iob1": iob1,
+        }
+
+    def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
+        """`tags` [units that the window owns]: places in the inventory."""
+        tags = self.gold(label, example, window.units, facts)[window.first_unit : window.last_unit]
+        return {"tags": np.array([id_of(tag, facts["labels"]) for tag in tags], dtype=np.int64)}
+
+    def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> list[str]:
+        """The tag of each unit [U]; spans and IOB1 tags are written in the task's scheme."""
+        scheme: Scheme = facts["scheme"]
+        if is_spans(label) or (facts["spans"] and label == []):
+            return tags_of(align(read_spans(label, example), units, example), len(units), scheme)
+        tags = read_tags(label, example)
+        if len(tags) != len(units):
+            kind = "words" if example.words is not None else facts["units"]
+            raise LabelError(f"{len(tags)} tags for {len(units)} {kind} of {example.text!r:.60}; each needs one tag")
+        return tags_of(spans_of(tags, scheme), len(tags), scheme) if facts["iob1"] else tags
+
+    def count(self, target: Target) -> int:
+        """Units of the row."""
+        return len(target["tags"])
+
+    def head(self, facts: Facts, hidden_size: int) -> Head:
+        """Dropout and linear on each unit's first piece, and the CRF."""
+        return TaggingHead(self, facts, hidden_size)
+
+    def meter(self, facts: Facts) -> Meter:
+        """Entities, words of a segmentation, or plain tags."""
+        scheme, labels = facts["scheme"], facts["labels"]
+        if scheme == "plain":
+            return TagMeter(labels)
+        return SegmentationMeter(scheme) if _segments(scheme, labels) else EntityMeter(scheme)
+
+    def best(self, facts: Facts) -> str:
+        """F1 of what the tags mark; plain tags mark nothing: accuracy."""
+        return self.metric or ("accuracy" if facts["scheme"] == "plain" else "f1")
+
+    @classmethod
+    def specimens(cls, n: int) -> list[dict[str, Any]]:
+        """Short sentences with a person and a place of one or two words."""
+        people, places = (["Anna"], ["Bo", "Li"], ["Carl"]), (["Rome"], ["New", "York"], ["Oslo"], ["Hong", "Kong"])
+        rows = []
+        for i in range(n):
+            who, where = people[i % 3], places[i % 4]
+            words = [*who, "left", *where, "at", str(i)]
+            marks = [(0, len(who), "PER"), (len(who) + 1, len(who) + 1 + len(where), "LOC")]
+            rows.append({"words": words, "label": tags_of(marks, len(words), "bio")})
+        return rows
+
+    def oracle(self, target: Target, facts: Facts) -> np.ndarray:
+        """Logits [U, C] that are large at each tag, far beyond what a CRF's fresh transitions could outweigh."""
+        return 50.0 * np.eye(len(facts["labels"]), dtype=np.float32)[target["tags"]]
+
+    def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
+        """The tags, or the labels of the spans."""
+        return [str(item.get("label")) if isinstance(item, dict) else str(item) for item in label or []]
+
+    def check_label(self, label: Any, example: Example) -> list[str]:
+        """Tags that the scheme forbids where they stand."""
+        if is_spans(label) or not label:
+            return []
+        tags = read_tags(label, example)
+        scheme = detect_scheme(set(tags)) if self.scheme == "auto" else self.scheme
+        wrong = illegal_positions(tags, scheme)
+        return [f"{scheme}: {tags[at]!r} at unit {at} after {_before(tags, at)}" for at in wrong]
+
+
+def _before(tags: Sequence[str], at: int) -> str:
+    end = ", the last unit" if at == len(tags) - 1 else ""
+    return (repr(tags[at - 1]) if at else "nothing") + end
+
+
+def _segments(scheme: Scheme, labels: Sequence[str]) -> bool:
+    """Whether the tags cut the whole text into words: they have no types and no O."""
+    return scheme != "plain" and not is_typed(labels) and "O" not in labels
+
+
+class TaggingHead(Head):
+    """Dropout and one linear layer on the first piece of each unit; cross-entropy, or a CRF's likelihood."""
+
+    def __init__(self, task: Tagging, facts: Facts, hidden_size: int) -> None:
+        super().__init__()
+        self.labels: list[str] = facts["labels"]
+        self.scheme: Scheme = facts["scheme"]
+        self.segments = _segments(self.scheme, self.labels)
+        self.dropout = nn.Dropout(task.dropout)
+        self.classifier = nn.Linear(hidden_size, len(self.labels))
+        self.crf = self._crf() if task.crf else None
+
+    def _crf(self) -> Crf:
+        tags, scheme = self.labels, self.scheme
+        return Crf(
+            len(tags),
+            torch.tensor([legal_start(tag, scheme) for tag in tags]),
+            torch.tensor([legal_end(tag, scheme) for tag in tags]),
+            torch.tensor([[legal(before, after, scheme) for after in tags] for before in tags]),
+        )
+
+    def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
+        """Logits [N, C] of the units that the windows `rows` own."""
+        chosen_N, _ = select(hidden.batch.cu_words, rows)
+        logits_NC: Tensor = self.classifier(self.dropout(hidden.last[hidden.batch.words[chosen_N]]))
+        return logits_NC
+
+    def loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        """In fp32, summed over units; with a CRF over windows (its count is the units still, so that both losses are
+        of one size)."""
+        tags_N = targets.values["tags"]
+        if self.crf is not None:
+            return self.crf.negative_log_likelihood(logits, tags_N, targets.cu["tags"])
+        return F.cross_entropy(logits.float(), tags_N, reduction="sum")
+
+    def decode(
+        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
+    ) -> list[Tags]:
+        """Best tags of whole texts and the spans that they mark. With a CRF tags are the best legal sequence; scores
+        are probabilities of the emissions alone either way."""
+        if self.crf is not None:
+            paths = self.crf.decode(logits)
+        else:
+            paths = [logits_UC.argmax(axis=1) for logits_UC in logits]
+        return [
+            self._tags(path_U, logits_UC, example, units_U2)
+            for path_U, logits_UC, example, units_U2 in zip(paths, logits, examples, units, strict=True)
+        ]
+
+    def _tags(self, path_U: np.ndarray, logits_UC: np.ndarray, example: Example, units_U2: np.ndarray) -> Tags:
+        assert len(path_U) == len(units_U2)
+        tags = [self.labels[k] for k in path_U.tolist()]
+        sure_U = np.take_along_axis(softmax(logits_UC), path_U[:, None].astype(np.int64), axis=1)[:, 0]
+        spans = []
+        for first, last, label in spans_of(tags, self.scheme):
+            start, end = int(units_U2[first, 0]), int(units_U2[last - 1, 1])
+            spans.append(Span(start, end, example.text[start:end], label, float(sure_U[first:last].mean())))
+        return Tags(spans, tags)

@@ -1,0 +1,56 @@
+"""Packing: rows end to end, the layout of attention covers every token once and no two rows share a place."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from braid.data.packing import layout, pack, pack_ids, pack_targets, pad_fraction
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_layout_covers_every_token_once(lengths: list[int]) -> None:
+    tokens = torch.cat([block.tokens for block in layout(lengths)])
+    assert sorted(tokens.tolist()) == list(range(sum(lengths)))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_no_place_of_a_block_row_belongs_to_another_row(lengths: list[int]) -> None:
+    row_of = np.repeat(np.arange(len(lengths)), lengths)
+    for block in layout(lengths):
+        owners = row_of[block.index.numpy()]
+        assert (owners == owners[:, :1]).all()
+        if block.start is not None:
+            assert block.keep is None
+            first = block.start
+            assert torch.equal(block.index.flatten(), torch.arange(first, first + block.index.numel()))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_padding_in_attention_stays_below_the_limit(lengths: list[int]) -> None:
+    batch = pack_ids([[1] * n for n in lengths])
+    assert pad_fraction(batch) <= 1 - 1 / 1.25 + 1e-9
+
+
+def test_a_packed_batch_by_hand() -> None:
+    batch = pack(
+        [np.array([5, 6]), np.array([7, 8, 9])],
+        [np.array([0, 0]), np.array([0, 1, 1])],
+        [np.array([1]), np.array([0, 2])],
+    )
+    assert batch.ids.tolist() == [5, 6, 7, 8, 9]
+    assert batch.positions.tolist() == [0, 1, 0, 1, 2]
+    assert batch.segments.tolist() == [0, 0, 0, 1, 1]
+    assert batch.cu_seqlens.tolist() == [0, 2, 5]
+    assert batch.words.tolist() == [1, 2, 4]
+    assert batch.cu_words.tolist() == [0, 1, 3]
+    assert (batch.n_tokens, batch.n_rows, batch.max_length) == (5, 2, 3)
+
+
+def test_targets_are_flat_with_offsets() -> None:
+    targets = pack_targets([0, 2], [{"tags": np.array([1, 2])}, {"tags": np.array([3])}], count=3)
+    assert targets.rows.tolist() == [0, 2]
+    assert targets.values["tags"].tolist() == [1, 2, 3]
+    assert targets.cu["tags"].tolist() == [0, 2, 3]
