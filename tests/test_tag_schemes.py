@@ -127,5 +127,5 @@ def test_an_inventory_is_completed_in_a_fixed_order():
 
 
 def test_iob1_shows_by_entities_that_begin_inside():
-    assert begins_inside(["I-X", "I-X", "O", "I-Y", "B-Y"]) == (2, 3)
+    assert begins_inside(["I-X", "I-X", "O", "I-Y", "B-Y", "B-X"]) == (2, 3)
     assert begins_inside(["O"]) == (0, 0)

@@ -138,12 +138,15 @@ def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson =
 
     from braid.config.recipe import Recipe
     from braid.run.checking import check as run_check
+    from braid.tools.check_table import render
 
     report = run_check(Recipe.load(recipe, overrides or []))
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        Console().print(report.render())
+        Console().print(render(report))
+        if not report.ok:
+            raise typer.Exit(2)
 
 
 @app.command()

@@ -17,15 +17,26 @@ def test_layout_covers_every_token_once(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
-def test_no_place_of_a_block_row_belongs_to_another_row(lengths: list[int]) -> None:
+def test_every_row_of_a_block_is_one_row_of_the_batch(lengths: list[int]) -> None:
     row_of = np.repeat(np.arange(len(lengths)), lengths)
     for block in layout(lengths):
-        owners = row_of[block.index.numpy()]
-        assert (owners == owners[:, :1]).all()
+        grid = np.full(block.rows * block.longest, -1)
+        grid[block.places.numpy()] = row_of[block.tokens.numpy()]
+        grid = grid.reshape(block.rows, block.longest)
+        kept = np.ones_like(grid, bool) if block.keep is None else block.keep.numpy()
+        assert ((grid >= 0) == kept).all()
+        for line in grid:
+            assert len(set(line[line >= 0].tolist())) == 1
         if block.start is not None:
-            assert block.keep is None
-            first = block.start
-            assert torch.equal(block.index.flatten(), torch.arange(first, first + block.index.numel()))
+            assert block.tokens.tolist() == list(range(block.start, block.start + len(block.tokens)))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_the_order_of_the_blocks_can_be_undone(lengths: list[int]) -> None:
+    batch = pack_ids([[k] * n for k, n in enumerate(lengths)])
+    order = torch.cat([block.tokens for block in batch.blocks])
+    assert torch.equal(order if batch.restore is None else order[batch.restore], torch.arange(sum(lengths)))
+    assert pack_ids([[1] * n for n in sorted(lengths)]).restore is None
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20))

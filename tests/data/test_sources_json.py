@@ -89,7 +89,7 @@ def test_errors_in_json_files(tmp_path: Path) -> None:
     assert f"{path}:4:7: not JSON" in error(Json(path=path))
     assert "element 2 of the array is no object: 3" in error(Json(path=write(tmp_path / "y", '[{"a": 1}, 3]')))
     assert "expected an array" in error(Json(path=write(tmp_path / "z", '{\n"a": 1\n}')))
-    assert "z2:1:8: not JSON" in error(Json(path=write(tmp_path / "z2", '{"a": 1 2}\n{"a": 1}\n')))
+    assert "z2:1:9: not JSON" in error(Json(path=write(tmp_path / "z2", '{"a": 1 2}\n{"a": 1}\n')))
 
 
 def test_cluener_spans_get_exclusive_ends_and_are_sorted(tmp_path: Path) -> None:

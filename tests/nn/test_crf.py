@@ -1,4 +1,4 @@
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braid.data.tag_schemes import illegal_positions, legal, legal_end, legal_start
-from braid.nn.crf import ILLEGAL, Crf
+from braid.nn.crf import Crf
 
 TAGS = ["O", "B", "I", "E", "S"]
 """Untyped BIOES: the scheme with the most rules, small enough to try every sequence of."""
@@ -29,10 +29,11 @@ def make(seed, constrained=True):
     return crf
 
 
+@torch.no_grad()
 def path_score(crf, emissions, path):
     score = crf.start[path[0]] + crf.end[path[-1]]
     score = score + sum(emissions[at, tag] for at, tag in enumerate(path))
-    return float(score + sum(crf.transitions[a, b] for a, b in zip(path, path[1:], strict=False)))
+    return float(score + sum(crf.transitions[a, b] for a, b in pairwise(path)))
 
 
 def is_legal(path):
@@ -72,7 +73,7 @@ def test_loss_is_that_of_enumerating_all_legal_sequences(seed, lengths):
     expected = sum(brute_force_loss(crf, e, g, is_legal) for e, g in zip(emissions, gold, strict=True) if len(g))
     tags = torch.tensor([tag for path in gold for tag in path], dtype=torch.int64)
     loss = crf.negative_log_likelihood(torch.cat(emissions), tags, offsets(lengths))
-    assert float(loss) == pytest.approx(expected, abs=1e-4)
+    assert float(loss.detach()) == pytest.approx(expected, abs=1e-4)
 
 
 @settings(max_examples=25, deadline=None)
@@ -97,7 +98,9 @@ def test_decoded_sequences_are_legal_however_large_the_logits(seed, lengths, sca
 def test_without_constraints_the_loss_counts_every_sequence():
     crf, (emissions,) = make(3, constrained=False), sequences(3, [3])
     loss = crf.negative_log_likelihood(emissions, torch.tensor([2, 0, 1]), offsets([3]))
-    assert float(loss) == pytest.approx(brute_force_loss(crf, emissions, (2, 0, 1), lambda path: True), abs=1e-4)
+    assert float(loss.detach()) == pytest.approx(
+        brute_force_loss(crf, emissions, (2, 0, 1), lambda path: True), abs=1e-4
+    )
 
 
 def test_an_illegal_gold_sequence_is_scored_without_constraints():
@@ -156,6 +159,16 @@ def test_many_sequences_decode_as_each_alone():
     assert all((crf.decode([e.numpy()])[0] == path).all() for e, path in zip(emissions, together, strict=True))
 
 
-def test_the_mask_is_large_enough_to_vanish_and_small_enough_to_stay_finite():
-    assert torch.exp(torch.tensor(ILLEGAL)) == 0
+def test_far_apart_logits_leave_loss_and_gradients_finite():
+    crf, (emissions,) = make(10), sequences(10, [6], scale=150.0)
+    emissions.requires_grad_()
+    path = crf.decode([(-emissions).detach().numpy()])[0]
+    loss = crf.negative_log_likelihood(emissions, torch.from_numpy(path), offsets([6]))
+    loss.backward()
+    expected = brute_force_loss(crf, emissions.detach(), tuple(path.tolist()), is_legal)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert torch.isfinite(emissions.grad).all()
+
+
+def test_masks_are_no_part_of_what_is_saved():
     assert list(make(1).state_dict()) == ["start", "end", "transitions"]

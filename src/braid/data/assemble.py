@@ -36,4 +36,4 @@ def read_group(data: Mapping[str, DataConfig], split: str, *, seed: int) -> Grou
     if len(per_task) == 1:
         return GroupRead(next(iter(per_task.values())), skipped)
     joined = join(per_task)
-    return GroupRead(joined.examples, skipped, joined.overlaps)
+    return GroupRead(joined.examples, skipped, joined.overlap)

@@ -7,7 +7,7 @@ task's label, N target values of those rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -31,22 +31,24 @@ class Targets:
 class AttentionBlock:
     """Rows of similar length that one attention call handles on machines without varlen kernels.
 
-    *index* [b, L]: token of the batch at each place (padding repeats token 0 of its row); *keep* [b, L] bool: False
-    at padding; None where all rows have length L. *start*: the first token where the rows stand next to each
-    other without padding, so that a view does instead of a gather; else None. *tokens* [sum of lengths]: the
-    batch's tokens in the order of `keep`.
+    *tokens* [n]: the batch's tokens of these rows, row after row; *start*: the first of them where they stand in the
+    batch just so, that a slice does instead of a gather; else None. *keep* [b, L] bool: False at padding; None where
+    all rows have length L. *places* [n]: where each token stands in the flattened [b * L]. *rows*, *longest*: b, L.
     """
 
-    index: Tensor
+    tokens: Tensor
+    places: Tensor
     keep: Tensor | None
     start: int | None
-    tokens: Tensor
+    rows: int
+    longest: int
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """*ids*, *positions*, *segments* [T]; *cu_seqlens* [B+1] int32; *words* [W]: the token of each owned unit's first
-    piece; *cu_words* [B+1]; *origins*: (group, row) of each row; *blocks*: how attention is laid out."""
+    piece; *cu_words* [B+1]; *origins*: (group, row) of each row; *blocks*: how attention is laid out; *restore* [T]:
+    from the order of the blocks' tokens back to the batch's, None where these are the same."""
 
     ids: Tensor
     positions: Tensor
@@ -56,6 +58,7 @@ class Batch:
     words: Tensor
     cu_words: Tensor
     blocks: tuple[AttentionBlock, ...] = ()
+    restore: Tensor | None = None
     targets: dict[str, Targets] = field(default_factory=dict)
     origins: tuple[tuple[int, int], ...] = ()
 
@@ -84,14 +87,15 @@ class Batch:
             words=move(self.words),
             cu_words=move(self.cu_words),
             blocks=tuple(
-                AttentionBlock(
-                    index=move(block.index),
-                    keep=None if block.keep is None else move(block.keep),
-                    start=block.start,
+                replace(
+                    block,
                     tokens=move(block.tokens),
+                    places=move(block.places),
+                    keep=None if block.keep is None else move(block.keep),
                 )
                 for block in self.blocks
             ),
+            restore=None if self.restore is None else move(self.restore),
             targets={
                 name: Targets(
                     rows=move(target.rows),

@@ -234,6 +234,8 @@ class _SourceReader:
         return self._strings(value, "option", row.line)
 
     def _strings(self, values: Sequence[Any], kind: str, line: int) -> tuple[str, ...] | None:
+        if set(map(type, values)) <= {str} and "" not in values:
+            return tuple(values)
         out = []
         for number, value in enumerate(values, start=1):
             if isinstance(value, int | float) and not isinstance(value, bool):

@@ -43,19 +43,31 @@ def _block(rows: np.ndarray, sizes: np.ndarray, starts: np.ndarray) -> Attention
     places = np.arange(longest)
     keep = places[None, :] < lengths[:, None]
     index = starts[rows][:, None] + np.where(keep, places[None, :], 0)
-    equal = bool(lengths[0] == longest)
-    adjacent = equal and bool(np.all(np.diff(starts[rows]) == longest))
+    tokens = index[keep]
+    contiguous = len(tokens) == int(tokens[-1]) - int(tokens[0]) + 1 and bool(np.all(np.diff(tokens) == 1))
     return AttentionBlock(
-        index=torch.from_numpy(index),
-        keep=None if equal else torch.from_numpy(keep),
-        start=int(starts[rows[0]]) if adjacent else None,
-        tokens=torch.from_numpy(index[keep]),
+        tokens=torch.from_numpy(tokens),
+        places=torch.from_numpy(np.flatnonzero(keep)),
+        keep=None if lengths[0] == longest else torch.from_numpy(keep),
+        start=int(tokens[0]) if contiguous else None,
+        rows=len(rows),
+        longest=longest,
     )
+
+
+def restoring(blocks: Sequence[AttentionBlock]) -> Tensor | None:
+    """The permutation from the blocks' order of tokens to the batch's; None where it changes nothing."""
+    if not blocks:
+        return None
+    order = torch.cat([block.tokens for block in blocks])
+    if torch.equal(order, torch.arange(len(order))):
+        return None
+    return torch.argsort(order)
 
 
 def pad_fraction(batch: Batch) -> float:
     """Share of places in attention that hold no real token (linear layers hold none at all)."""
-    places = sum(block.index.numel() for block in batch.blocks)
+    places = sum(block.rows * block.longest for block in batch.blocks)
     return 1 - batch.n_tokens / places if places else 0.0
 
 
@@ -74,6 +86,7 @@ def pack(
     positions = np.arange(total) - np.repeat(bounds[:-1], sizes)
     units = unit_tokens if unit_tokens is not None else [np.empty(0, np.int64)] * len(ids)
     unit_sizes = np.fromiter((len(row) for row in units), dtype=np.int64, count=len(ids))
+    blocks = layout(sizes)
     words = np.concatenate(units) + np.repeat(bounds[:-1], unit_sizes) if len(ids) else np.empty(0)
     return Batch(
         ids=_long(np.concatenate(ids) if len(ids) else np.empty(0)),
@@ -83,7 +96,8 @@ def pack(
         max_length=int(sizes.max(initial=0)),
         words=_long(words),
         cu_words=_long(np.concatenate(([0], np.cumsum(unit_sizes)))),
-        blocks=layout(sizes),
+        blocks=blocks,
+        restore=restoring(blocks),
         targets=dict(targets or {}),
         origins=tuple(origins),
     )

@@ -197,7 +197,11 @@ def illegal_positions(tags: Sequence[str], scheme: Scheme) -> list[int]:
 
 
 def begins_inside(tags: Sequence[str]) -> tuple[int, int]:
-    """How many entities begin with I, and how many there are at all: where most do, the data is IOB1 (or IO),
-    in which B only parts two adjacent entities of one type. `spans_of` reads it right; `tags_of` makes it BIO."""
+    """How many entities begin with I, and how many there are, those aside that follow one of their own type at once.
+
+    Where most do, the data is IOB1 (or IO), in which B only parts two such adjacent entities. `spans_of` reads it
+    right; `tags_of` makes it BIO."""
     spans = spans_of(tags, "bio")
-    return sum(tags[start].startswith("I") for start, _, _ in spans), len(spans)
+    ends = {(end, label) for _, end, label in spans}
+    apart = [tags[start] for start, _, label in spans if (start, label) not in ends]
+    return sum(tag.startswith("I") for tag in apart), len(apart)

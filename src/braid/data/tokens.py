@@ -23,6 +23,9 @@ from braid.errors import BraidError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
+"""Characters that BERT's normaliser sets apart with spaces: they never continue a word."""
+
 _CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 MAX_JSON_BYTES = 200_000_000
 
@@ -185,20 +188,27 @@ def tokenizer_from_vocab(path: Path, *, lowercase: bool) -> Tokenizer:
 
 def train_wordpiece(texts: Iterable[str], *, size: int, lowercase: bool) -> Tokenizer:
     """A WordPiece vocabulary of at most `size` pieces from texts; Chinese characters are pieces of their own."""
-    tokenizer = _bert(models.WordPiece(unk_token="[UNK]"), lowercase=lowercase, processor=False)
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
-    tokenizer.rust.train_from_iterator((clean(text) for text in texts), trainer=trainer)
-    tokenizer.rust.post_processor = _processor(tokenizer.rust)
-    return Tokenizer(RustTokenizer.from_str(tokenizer.rust.to_str()), tokenizer.files)
+    cleaned = [clean(text) for text in texts]
+    rust = RustTokenizer(models.WordPiece(unk_token="[UNK]"))
+    rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # The trainer numbers continuation characters in the order of a hash map that is seeded anew each time, and ties
+    # between merges follow these numbers. Given as special tokens they have fixed numbers, and so has all else.
+    seen = set().union(*(rust.normalizer.normalize_str(text) for text in cleaned))
+    characters = sorted(c for c in seen if not c.isspace() and not _HAN.match(c))
+    fixed = [*SPECIAL_TOKENS, *(f"##{character}" for character in characters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=fixed, show_progress=False)
+    rust.train_from_iterator(cleaned, trainer=trainer)
+    vocab = rust.get_vocab(with_added_tokens=True)
+    return _bert(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
 
 
-def _bert(model: Any, *, lowercase: bool, processor: bool = True) -> Tokenizer:
+def _bert(model: Any, *, lowercase: bool) -> Tokenizer:
     rust = RustTokenizer(model)
     rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     rust.add_special_tokens([token for token in SPECIAL_TOKENS if rust.token_to_id(token) is not None])
-    if processor:
-        rust.post_processor = _processor(rust)
+    rust.post_processor = _processor(rust)
     return Tokenizer(rust, _config_files())
 
 

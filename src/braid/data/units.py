@@ -53,10 +53,10 @@ def join_words(words: Sequence[str]) -> tuple[str, np.ndarray]:
     Words stand next to each other where one of the two characters that meet is CJK, or where all words are single
     characters and any of them is CJK (character-tagged Chinese); else there is a space between them.
     """
-    spaced = not (all(len(word) <= 1 for word in words) and any(_cjk.match(word) for word in words))
-    if not spaced:
-        bounds = np.concatenate(([0], np.cumsum([len(word) for word in words]))).astype(np.int64)
-        return "".join(words), np.stack([bounds[:-1], bounds[1:]], axis=1)
+    text = "".join(words)
+    if max(map(len, words), default=0) <= 1 and _cjk.search(text):
+        bounds = np.cumsum([0, *map(len, words)], dtype=np.int64)
+        return text, np.stack([bounds[:-1], bounds[1:]], axis=1)
     parts: list[str] = []
     spans: list[tuple[int, int]] = []
     end, open_end = 0, False

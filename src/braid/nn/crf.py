@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from braid.nn.segments import pad
 
 ILLEGAL = -1e4
-"""Score of what the tagging scheme forbids: exp of it is 0 in fp32, yet every gradient stays finite."""
+"""Score of a first or last tag that is forbidden: exp of it is 0, yet every gradient stays finite."""
 
 FORBIDDEN = -1e12
-"""The same for decoding, beyond what any sum of logits can outweigh. Not -inf: where no legal sequence exists at all,
-the one with the fewest offences is found."""
+"""Score in decoding of all that is forbidden, beyond what any sum of logits can outweigh. Not -inf: where no legal
+sequence exists at all, the one with the fewest offences is found."""
 
 DECODED_AT_ONCE = 64
 
@@ -46,7 +46,7 @@ class Crf(nn.Module):
         self.register_buffer("legal", legal.bool(), persistent=False)
 
     def negative_log_likelihood(self, emissions_NC: Tensor, tags_N: Tensor, cu: Tensor) -> Tensor:
-        """-log p(tags | emissions), summed over sequences: a scalar, in fp32 whatever the emissions are.
+        """-log p(tags | emissions), summed over sequences: a scalar in fp32, whatever the emissions are.
 
         *cu* [B+1]: offsets of the sequences; empty ones add 0. A sequence whose own tags are illegal (noise in the
         data, or a window that begins within an entity) is scored with no mask at all: its loss is finite and of
@@ -57,20 +57,43 @@ class Crf(nn.Module):
             cu = torch.cat([cu[:1], cu[1:][kept]])
             if len(cu) == 1:
                 return emissions_NC.float().sum() + 0.0 * (self.start.sum() + self.end.sum() + self.transitions.sum())
-            emissions_BLC, real_BL = pad(emissions_NC.float(), cu)
+            emissions_BLC, real_BL = pad(emissions_NC.to(_precise(emissions_NC.device)), cu)
             tags_BL, _ = pad(tags_N, cu)
-            mask_B = ILLEGAL * self._is_legal(tags_BL, real_BL).float()
-            start_BC = self.start.float() + mask_B[:, None] * ~self.legal_start
-            end_BC = self.end.float() + mask_B[:, None] * ~self.legal_end
-            pairs_BCC = self.transitions.float() + mask_B[:, None, None] * ~self.legal
-            gold_B = _path_score(emissions_BLC, tags_BL, real_BL, start_BC, end_BC, pairs_BCC)
-            return (_log_partition(emissions_BLC, real_BL, start_BC, end_BC, pairs_BCC) - gold_B).sum()
+            gold_B = self._path_score(emissions_BLC, tags_BL, real_BL)
+            strict_B = self._is_legal(tags_BL, real_BL)
+            return (self._log_partition(emissions_BLC, real_BL, strict_B) - gold_B).sum().float()
 
     def _is_legal(self, tags_BL: Tensor, real_BL: Tensor) -> Tensor:
         """Whether each sequence of tags is legal as a whole [B]."""
         pairs_BL = self.legal[tags_BL[:, :-1], tags_BL[:, 1:]] | ~real_BL[:, 1:]
         last_B = tags_BL.gather(1, real_BL.sum(1, keepdim=True) - 1).squeeze(1)
         return pairs_BL.all(1) & self.legal_start[tags_BL[:, 0]] & self.legal_end[last_B]
+
+    def _path_score(self, emissions_BLC: Tensor, tags_BL: Tensor, real_BL: Tensor) -> Tensor:
+        """The score [B] of given tags."""
+        last_B1 = tags_BL.gather(1, real_BL.sum(1, keepdim=True) - 1)
+        emitted_BL = emissions_BLC.gather(2, tags_BL[..., None]).squeeze(2)
+        passed_BL = self.transitions[tags_BL[:, :-1], tags_BL[:, 1:]]
+        ends_B = self.start[tags_BL[:, 0]] + self.end[last_B1.squeeze(1)]
+        return ends_B + (emitted_BL * real_BL).sum(1) + (passed_BL * real_BL[:, 1:]).sum(1)
+
+    def _log_partition(self, emissions_BLC: Tensor, real_BL: Tensor, strict_B: Tensor) -> Tensor:
+        """The log [B] of the sum over all tag sequences (the forward algorithm), legal ones alone where `strict`.
+
+        A step is a matrix product of exponentials, which needs C times less memory and time than a log-sum-exp over
+        pairs of tags. In fp64 it holds states that are exp(700) times less likely than the likeliest.
+        """
+        dtype = emissions_BLC.dtype
+        free_CC = self.transitions.to(dtype).exp()
+        legal_CC = free_CC * self.legal
+        alpha_BC = self.start + ILLEGAL * (strict_B[:, None] & ~self.legal_start) + emissions_BLC[:, 0]
+        for at in range(1, emissions_BLC.shape[1]):
+            highest_B1 = alpha_BC.detach().amax(1, keepdim=True)
+            power_BC = (alpha_BC - highest_B1).exp()
+            reached_BC = torch.where(strict_B[:, None], power_BC @ legal_CC, power_BC @ free_CC)
+            log_BC = reached_BC.clamp_min(torch.finfo(dtype).tiny).log() + highest_B1
+            alpha_BC = torch.where(real_BL[:, at, None], log_BC + emissions_BLC[:, at], alpha_BC)
+        return torch.logsumexp(alpha_BC + self.end + ILLEGAL * (strict_B[:, None] & ~self.legal_end), dim=1)
 
     def decode(self, emissions: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The best legal tag ids [U] for the emissions [U, C] of each sequence."""
@@ -91,27 +114,9 @@ class Crf(nn.Module):
         return best
 
 
-def _path_score(
-    emissions_BLC: Tensor, tags_BL: Tensor, real_BL: Tensor, start_BC: Tensor, end_BC: Tensor, pairs_BCC: Tensor
-) -> Tensor:
-    """The score [B] of given tags."""
-    rows_B1 = torch.arange(len(tags_BL), device=tags_BL.device)[:, None]
-    last_B = tags_BL.gather(1, real_BL.sum(1, keepdim=True) - 1)
-    emitted_BL = emissions_BLC.gather(2, tags_BL[..., None]).squeeze(2)
-    passed_BL = pairs_BCC[rows_B1, tags_BL[:, :-1], tags_BL[:, 1:]]
-    ends_B = start_BC.gather(1, tags_BL[:, :1]) + end_BC.gather(1, last_B)
-    return ends_B.squeeze(1) + (emitted_BL * real_BL).sum(1) + (passed_BL * real_BL[:, 1:]).sum(1)
-
-
-def _log_partition(
-    emissions_BLC: Tensor, real_BL: Tensor, start_BC: Tensor, end_BC: Tensor, pairs_BCC: Tensor
-) -> Tensor:
-    """The log [B] of the sum over all tag sequences (the forward algorithm)."""
-    alpha_BC = start_BC + emissions_BLC[:, 0]
-    for at in range(1, emissions_BLC.shape[1]):
-        next_BC = torch.logsumexp(alpha_BC[:, :, None] + pairs_BCC, dim=1) + emissions_BLC[:, at]
-        alpha_BC = torch.where(real_BL[:, at, None], next_BC, alpha_BC)
-    return torch.logsumexp(alpha_BC + end_BC, dim=1)
+def _precise(device: torch.device) -> torch.dtype:
+    """fp64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def viterbi(

@@ -45,7 +45,9 @@ _ZH_MARKS = "，。？"
 _SHARES = {"train": (0.0, 0.7), "dev": (0.7, 0.85), "test": (0.85, 1.0)}
 _MISSING = 0.08  # of the training notes lack one of their two labels, as real collections do
 _MIXED = 0.12  # of the Chinese notes name English persons, places and things
-_OPPOSITE = 0.6  # of the opinions have a clause of praise and one of blame
+_OPPOSITE = 0.4  # of the opinions have a clause of praise and one of blame
+_NEGATED = 0.25  # of the clauses say what they say with a negation
+_LEAD = 0.65  # of the opinions begin with what happened
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ class _Draft:
         """Word what happened and what it was like. Of two opposite clauses the conjunction says which one counts."""
         scene, judged = self.rng.choice(list(grammar.SCENES.items()))
         first, second = self.rng.sample([grammar.TOPICS[self.language][name] for name in judged], 2)
-        self.add(self.rng.choice(grammar.LEADS[self.language][scene]))
+        if self.rng.random() < _LEAD:
+            self.add(self.rng.choice(grammar.LEADS[self.language][scene]))
         agree = self.rng.random() > _OPPOSITE
         opposed = self.rng.choice([grammar.FIRST_DECIDES, grammar.LAST_DECIDES])
         patterns = grammar.BOTH_AGREE if agree else opposed
@@ -181,7 +184,7 @@ class _Draft:
 
     def clause(self, topic: grammar.Topic, *, good: bool) -> str:
         """A clause that praises or blames: with a word of that kind, or with the negation of the other kind."""
-        negated = self.rng.random() < 0.4
+        negated = self.rng.random() < _NEGATED
         pattern = self.rng.choice((grammar.NEGATED if negated else grammar.PLAIN)[self.language])
         return self.with_opinion(pattern, topic, topic.praise if good != negated else topic.blame)
 

@@ -170,23 +170,22 @@ PLAIN: dict[Language, tuple[str, ...]] = {
 """Clauses that say what the adjective says."""
 
 NEGATED: dict[Language, tuple[str, ...]] = {
-    "zh": ("{THING} 不 {ADJ}", "{THING} 一点 也 不 {ADJ}", "{THING} 谈不上 {ADJ}", "{THING} 没有 想象 中 那么 {ADJ}"),
+    "zh": ("{THING} 不 {ADJ}", "{THING} 一点 也 不 {ADJ}", "{THING} 谈不上 {ADJ}"),
     "en": (
         "the {THING} was not {ADJ}",
         "the {THING} was not {ADJ} at all",
-        "the {THING} was hardly {ADJ}",
         "the {THING} was never {ADJ}",
     ),
 }
 """Clauses that say the opposite of the adjective."""
 
 FIRST_DECIDES: dict[Language, tuple[str, ...]] = {
-    "zh": ("{A} ， 虽然 {B} 。", "{A} ， 尽管 {B} 。"),
-    "en": ("{A} , although {B} .", "{A} , even if {B} ."),
+    "zh": ("{A} ， 虽然 {B} 。",),
+    "en": ("{A} , although {B} .",),
 }
 LAST_DECIDES: dict[Language, tuple[str, ...]] = {
-    "zh": ("{B} ， 但是 {A} 。", "虽然 {B} ， 但 {A} 。", "{B} ， 不过 {A} 。"),
-    "en": ("{B} , but {A} .", "although {B} , {A} .", "{B} ; however , {A} ."),
+    "zh": ("{B} ， 但是 {A} 。", "{B} ， 不过 {A} 。"),
+    "en": ("{B} , but {A} .", "{B} ; however , {A} ."),
 }
 """Two opposite clauses; {A} is the one that the writer ends up with."""
 

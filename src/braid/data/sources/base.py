@@ -14,7 +14,8 @@ class Source(SourceConfig, ABC):
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[SourceRow]:
-        """The rows of one split, streaming, in file order. `SourceRow.line` counts from 1 (record number where a format has no lines).
+        """The rows of one split, streaming, in file order. `SourceRow.line` counts from 1; where a format has no lines
+        it is the record's number.
 
         Raises DataError naming file and line; never skips a row silently."""
 

@@ -38,7 +38,7 @@ class Columns(FileSource):
                 notes.append(line)
                 continue
             tab = separator == "tab" or (separator == "auto" and "\t" in line)
-            cells = line.split("\t") if tab else _SPACES.split(line.strip(" \t"))
+            cells = line.split("\t") if tab else _at_spaces(line)
             if tokens and len(cells) != len(tokens[0][1]):
                 expected, first = len(tokens[0][1]), tokens[0][0]
                 what = f"found {len(cells)} columns, expected {expected} as in line {first}, where the sentence starts"
@@ -180,7 +180,13 @@ def bio(tags: list[str]) -> list[str]:
 
 
 def _is_tags(column: list[str]) -> bool:
-    return all(_TAG.fullmatch(value) for value in column)
+    return all(_TAG.fullmatch(value) for value in set(column))
+
+
+def _at_spaces(line: str) -> list[str]:
+    """The line divided at runs of spaces and tabs only: `str.split()` would also divide at U+3000 and the like."""
+    cells = line.strip(" \t").split(" ")
+    return cells if "" not in cells and "\t" not in line else _SPACES.split(line.strip(" \t"))
 
 
 def _segmentation(positions: list[int]) -> list[str]:

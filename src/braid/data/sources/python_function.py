@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NoReturn
 
@@ -48,6 +50,9 @@ class PythonFunction(Source):
 
     def _function(self) -> Any:
         module_name, name = self.python.split(":")
+        if os.getcwd() not in sys.path and "" not in sys.path:
+            # The `braid` command, unlike `python -m braid`, does not look here. Last, so that nothing is shadowed.
+            sys.path.append(os.getcwd())
         try:
             module = importlib.import_module(module_name)
         except Exception as error:
