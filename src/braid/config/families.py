@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from braid.config.variant import Config, Variant
+
+SPLITS = ("train", "dev", "test")
 
 
 class SourceConfig(Variant):
@@ -24,6 +29,42 @@ class SourceConfig(Variant):
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File suffixes that this source reads without being named."""
     type: str
+
+    @classmethod
+    def expand(cls, value: Any, *, named: bool = True) -> Any:
+        """`10%` as a cut, a path as a mapping, `{hub: ...}` and `{python: ...}` with their `type`; *named*: a path's
+        type by its suffix. Raises ValueError for a suffix that tells nothing."""
+        if isinstance(value, str):
+            share = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
+            value = {"type": "cut", "share": float(share[1]) / 100} if share else {"path": value}
+        if not isinstance(value, dict) or "type" in value:
+            return value
+        for key in ("hub", "python"):
+            if key in value:
+                return {"type": key, **value}
+        if named and isinstance(value.get("path"), str):
+            return {"type": source_type(value["path"]), **value}
+        return value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A path, a source with its `type`, or one whose path or key tells it."""
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        if "family" not in cls.__dict__:
+            return described
+        untyped: list[JsonSchemaValue] = [
+            {"type": "object", "required": [key], "not": {"required": ["type"]}} for key in ("path", "hub", "python")
+        ]
+        return {"anyOf": [{"type": "string"}, described["anyOf"][1], *untyped], "description": described["description"]}
+
+    @classmethod
+    def choose(cls, value: Any) -> Self:
+        """The source that a value is, or describes."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            raise ValueError(f"expected a path or a mapping, found {value}; a share of the training rows is `10%`")
+        if isinstance(value, dict) and "type" not in value and not {"path", "hub", "python"} & set(value):
+            raise ValueError("a source needs `path`, `hub` or `python`")
+        return super().choose(value)
 
 
 class SamplerConfig(Variant):
@@ -88,47 +129,64 @@ class DataConfig(Config):
     """Rows for the final figures."""
 
     source: str | dict[str, Any] | None = None
-    """Source type or options for all splits: `conll`, `{header: false}`. None: by each file's suffix."""
+    """Source type or options for all splits: `conll`, `{header: false}`. None: by each file's suffix.
+    It is merged into the splits when data is read, and then None."""
 
     columns: dict[str, str | int] = Field(default_factory=dict)
     """Our names to the file's: `{text: sentence, label: 3}`. Without it the usual names are recognised."""
 
     @model_validator(mode="before")
     @classmethod
-    def _splits(cls, value: Any) -> Any:
-        """Turn every way to write a split into a list of source mappings."""
-        if not isinstance(value, dict):
+    def _expanded(cls, value: Any) -> Any:
+        return cls.expand(value)
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        """Every way to write data as one: a bare path is the training data, each split is a list of mappings, and
+        `source` is merged into those that have a path."""
+        if isinstance(value, str | list | tuple):
+            value = {"train": value}
+        if not isinstance(value, dict) or isinstance(value.get("source"), bool | int | float | list):
             return value
-        shared = value.get("source")
-        shared = {"type": shared} if isinstance(shared, str) else dict(shared or {})
-        out = dict(value)
-        for split in ("train", "dev", "test"):
+        shared = value.get("source") or {}
+        shared = {"type": shared} if isinstance(shared, str) else shared
+        out = {key: item for key, item in value.items() if key != "source"}
+        for split in SPLITS:
             if split in value:
                 given = value[split]
                 items = given if isinstance(given, list | tuple) else [] if given is None else [given]
-                out[split] = [_source(item, shared) for item in items]
+                out[split] = [_merged(SourceConfig.expand(item, named=False), shared) for item in items]
         return out
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Editors must accept every way to write a split, which validation writes out before it looks."""
+        reference = handler(schema)
+        properties = handler.resolve_ref_schema(reference)["properties"]
+        for split in SPLITS:
+            many = properties[split]
+            source = many.pop("items", True)
+            rest = {key: many.pop(key) for key in ("type", "default") if key in many}
+            many["anyOf"] = [source, {"type": "array", "items": source}, {"type": "null"}]
+            many["default"] = rest.get("default", [])
+        source = properties[SPLITS[0]]["anyOf"][0]
+        paths: JsonSchemaValue = {"type": "array", "items": source}
+        return {"anyOf": [{"type": "string"}, paths, reference]}
 
-def _source(item: Any, shared: dict[str, Any]) -> Any:
-    """One source as a mapping with its `type`, which the suffix of its path tells where nothing names it."""
-    if isinstance(item, str) and re.fullmatch(r"\d+(\.\d+)?\s*%", item.strip()):
-        return {"type": "cut", "share": float(item.strip().rstrip("%")) / 100}
-    if isinstance(item, str):
-        item = {"path": item}
-    if not isinstance(item, dict):
-        return item
-    for key in ("hub", "python"):
-        if key in item and "type" not in item:
-            return {"type": key, **item}
-    merged = {**shared, **item}
-    if "type" not in merged and isinstance(merged.get("path"), str):
-        merged["type"] = source_type(merged["path"])
-    return merged
+    def splits(self) -> Iterator[tuple[str, int, SourceConfig]]:
+        """Every source with its split and its place in it."""
+        for split in SPLITS:
+            for place, source in enumerate(getattr(self, split)):
+                yield split, place, source
+
+
+def _merged(item: Any, shared: dict[str, Any]) -> Any:
+    """A source with the options that all splits share. They speak of files, so a cut or a data set gets none."""
+    return {**shared, **item} if isinstance(item, dict) and "path" in item else item
 
 
 def source_type(path: str) -> str:
-    """The source that reads a file, by its suffix (`.gz` aside). An unknown suffix is an error that lists the known ones."""
+    """The source that reads a file, by its suffix (`.gz` aside). Raises ValueError with the suffixes that are known."""
     known = {suffix: name for name, variant in SourceConfig.variants().items() for suffix in variant.suffixes}
     if os.path.isdir(path):
         return "hub"
@@ -136,8 +194,8 @@ def source_type(path: str) -> str:
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in known:
         raise ValueError(
-            f"cannot tell the format of {path!r} by its suffix; add `source: TYPE` "
-            f"(one of {', '.join(SourceConfig.variants())}). Known suffixes: {', '.join(sorted(known))}"
+            f"cannot tell the format of {path!r} by its suffix (known: {' '.join(sorted(known))}); "
+            f"say it with `source:` {', '.join(SourceConfig.variants())}"
         )
     return known[suffix]
 
@@ -163,8 +221,3 @@ class TaskConfig(Variant):
 
     metric: str | None = None
     """The metric that "best" means for this task. None: the type's first metric."""
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _only_train(cls, value: Any) -> Any:
-        return {"train": value} if isinstance(value, str | list) else value

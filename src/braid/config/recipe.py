@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, cast
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+from pydantic_core.core_schema import ValidationInfo
 
+from braid.config import overrides as overriding
 from braid.config.chain import Chain, parse
-from braid.config.families import EncoderConfig, SourceConfig, TaskConfig
+from braid.config.checks import chain_problems, name_problem, plugin_problems, task_name_problems
+from braid.config.checks import missing_files as _missing_files
+from braid.config.families import EncoderConfig, TaskConfig
+from braid.config.loading import Document, dump, read_document
+from braid.config.overrides import Overridden
 from braid.config.problems import problems_of
 from braid.config.training import TrainConfig
 from braid.config.variant import Config
-from braid.config.yaml_files import Positions, apply_overrides, dump, read_yaml
-from braid.errors import BraidError, ChainError, Place, PluginError, Problem, RecipeError, did_you_mean, nearest
+from braid.errors import Place, Problem, RecipeError
 
-NAME = re.compile(r"(?!\.)[A-Za-z0-9_.-]+")
-RESERVED = ("text", "pair", "words", "query", "options", "label", "labels")
-"""Keys of native rows, which can therefore be no task's name."""
+
+def _named(value: str) -> str:
+    if problem := name_problem(value):
+        raise ValueError(problem)
+    return value
 
 
 class Recipe(Config):
-    """Everything about a run: encoder, tasks, how they are braided, how they are trained."""
+    """Everything about a run: encoder, tasks, how they are braided, how they are trained.
 
-    name: str = "run"
-    """Names the run directory."""
+    Raises RecipeError with all problems, however it is made."""
 
-    seed: int = Field(default=1, ge=0)
-    """Fixes weights, order and dropout."""
+    name: Annotated[str, AfterValidator(_named)] = "run"
+    """Names the run directory. From a file, the file's name without its ending is the default."""
+
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    """Fixes weights, order of rows, cuts and dropout."""
 
     plugins: list[str] = Field(default_factory=list)
     """Python files or modules to import first: your own task types, encoders, sources."""
@@ -41,87 +47,54 @@ class Recipe(Config):
     encoder: EncoderConfig
     """The encoder that all tasks share."""
 
-    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    tasks: dict[str, TaskConfig]
     """The tasks by name."""
 
-    chain: str = ""
-    """How the tasks are braided; all joined by `|` where it is left out."""
+    chain: str = Field(default_factory=lambda data: " | ".join(data.get("tasks", {})))
+    """How the tasks are braided: `a & b | c*2`. Left out: all tasks joined by `|`."""
 
     train: TrainConfig = Field(default_factory=TrainConfig)
-    """How it is trained."""
+    """How the model is trained."""
 
-    out: str = ""
-    """The run directory; `runs/NAME` where it is left out."""
+    out: str = Field(default_factory=lambda data: f"runs/{data.get('name')}", min_length=1)
+    """The run directory. Left out: `runs/NAME`."""
 
     cache: str | None = ".braid_cache"
-    """Folder of the token cache; null: keep tokens in memory."""
+    """Folder of the token cache; null: tokens are kept in memory."""
 
-    def __init__(self, **data: Any) -> None:
-        _load_plugins(data.get("plugins"))
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems(cls, given: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Validate, and raise everything that is wrong at once. RecipeError is no ValueError: pydantic lets it pass."""
+        if isinstance(given, Recipe):
+            return cast(Self, given)
+        if not isinstance(given, Mapping):
+            raise RecipeError([Problem(what=f"a recipe is a mapping, not {type(given).__name__}")])
+        given = {str(key): value for key, value in given.items() if not (key in _OPTIONAL and value in (None, ""))}
+        unsafe = (info.context or {}).get("plugins") is False
+        problems = [] if unsafe else plugin_problems(given.get("plugins"))
+        failed_plugins = bool(problems)
+        recipe = None
         try:
-            super().__init__(**data)
+            recipe = handler(given)
         except ValidationError as error:
-            raise RecipeError(problems_of(error, Recipe), title="the recipe is wrong:") from None
-        semantic = self._problems()
-        if semantic:
-            raise RecipeError(semantic, title="the recipe is wrong:")
+            problems += [
+                problem
+                for problem in problems_of(error, cls, given)
+                # A type that a failed plugin would have brought is no second mistake.
+                if not (failed_plugins and re.match(r"unknown \w+ type", problem.what))
+            ]
+        problems += task_name_problems(given.get("tasks"))
+        problems += chain_problems(given)
+        if problems:
+            raise RecipeError(problems, title=_title("the recipe", problems))
+        assert recipe is not None
+        return recipe
 
-    @model_validator(mode="before")
+    @field_validator("chain", mode="before")
     @classmethod
-    def _derived(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        value = dict(value)
-        tasks = value.get("tasks")
-        if not value.get("chain") and isinstance(tasks, Mapping):
-            value["chain"] = " | ".join(str(name) for name in tasks)
-        if not value.get("out") and isinstance(value.get("name", "run"), str):
-            value["out"] = f"runs/{value.get('name', 'run')}"
-        return value
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError("a name is made of A-Z a-z 0-9 _ . - and does not begin with a dot")
-        return value
-
-    @field_validator("tasks")
-    @classmethod
-    def _task_names(cls, value: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
-        for name in value:
-            if not NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no task name: use A-Z a-z 0-9 _ . - and no dot at the beginning")
-            if name in RESERVED:
-                raise ValueError(f"{name!r} cannot be a task's name: rows use that key for their input")
-        return value
-
-    def _problems(self) -> list[Problem]:
-        """What is wrong although every single field is right."""
-        try:
-            chain = parse(self.chain)
-        except ChainError as error:
-            return [Problem(what=str(error), key="chain")]
-        out = []
-        for name in chain.names:
-            if name not in self.tasks:
-                caret = ChainError("", chain=self.chain, position=self.chain.index(name))
-                out.append(Problem(
-                    what=f"there is no task {name!r}: {did_you_mean(name, self.tasks)}{str(caret)}", key="chain"
-                ))
-        for name in self.tasks:
-            if name not in chain.names:
-                todo = f"add it (`{self.chain} | {name}`) or remove it from `tasks`"
-                out.append(Problem(what=f"task {name!r} does not stand in the chain", key=f"tasks.{name}", todo=todo))
-        for entry in self.train.best:
-            task = entry if entry in self.tasks else entry.rpartition(".")[0]
-            if task not in self.tasks:
-                what = f"there is no task {entry!r}: {did_you_mean(entry, self.tasks)}"
-                out.append(Problem(what=what, key="train.best"))
-        for name, task_config in self.tasks.items():
-            if not task_config.data.train:
-                out.append(Problem(what="`data.train` is missing", key=f"tasks.{name}.data.train"))
-        return out
+    def _chain_text(cls, value: Any) -> Any:
+        return (value.text or str(value)) if isinstance(value, Chain) else value
 
     @property
     def parsed_chain(self) -> Chain:
@@ -129,43 +102,50 @@ class Recipe(Config):
         return parse(self.chain)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Self:
-        """The recipe in a YAML file, with overrides such as `train.lr=3e-5`.
+    def load(cls, recipe: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()) -> Self:
+        """The recipe in a YAML file, or in a mapping, with overrides such as `train.lr=3e-5`.
 
-        Raises RecipeError with all problems, each with its file and line."""
-        file = Path(path)
-        data, positions = read_yaml(file)
-        data.setdefault("name", re.sub(r"[^A-Za-z0-9_.-]", "_", file.name.split(".")[0]).lstrip(".") or "run")
-        apply_overrides(data, positions, overrides)
+        Imports its plugins. Raises RecipeError with all problems, each with its place; files that do not exist are
+        problems too."""
+        given = overriding.apply(_document(recipe), [overrides] if isinstance(overrides, str) else overrides)
+        return cls._build(given, trusted=True)
+
+    @classmethod
+    def load_saved(cls, path: str | os.PathLike[str]) -> Self:
+        """The `recipe.yaml` of a run directory. Imports nothing that it names, and looks for no files: who reads data
+        finds out."""
+        return cls._build(overriding.apply(read_document(path), ()), trusted=False)
+
+    @classmethod
+    def _build(cls, given: Overridden, *, trusted: bool) -> Self:
+        file = given.document.file
+        problems = list(given.problems)
+        recipe = None
         try:
-            recipe = cls(**data)
+            recipe = cls.model_validate(given.data, context={"plugins": trusted})
+            tasks: Any = recipe.tasks
         except RecipeError as error:
-            raise RecipeError(located(error.problems, positions), title=f"{file} is wrong:") from None
-        missing = recipe.missing_files()
-        if missing:
-            raise RecipeError(located(missing, positions), title=f"{file} names files that are not there:")
+            problems += error.problems
+            tasks = given.data.get("tasks")
+        if trusted:
+            problems += _missing_files(tasks, written=given.data.get("tasks"))
+        if problems:
+            placed = [_placed(problem, given) for problem in problems]
+            raise RecipeError(sorted(placed, key=_order), title=_title(file or "the recipe", placed))
+        assert recipe is not None
         return recipe
 
     def missing_files(self) -> list[Problem]:
         """A problem for every data file that does not exist."""
-        out = []
-        for name, task in self.tasks.items():
-            for split in ("train", "dev", "test"):
-                for number, source in enumerate(getattr(task.data, split)):
-                    path = getattr(source, "path", None)
-                    if isinstance(source, SourceConfig) and path is not None and not os.path.exists(path):
-                        key = f"tasks.{name}.data.{split}.{number}"
-                        out.append(Problem(what=f"there is no file {os.path.abspath(path)}{_near(path)}", key=key))
-        return out
+        return _missing_files(self.tasks)
 
     def check_files(self) -> None:
         """Raise RecipeError for data files that do not exist."""
-        missing = self.missing_files()
-        if missing:
-            raise RecipeError(missing, title="the recipe names files that are not there:")
+        if missing := self.missing_files():
+            raise RecipeError(missing, title=_title("the recipe", missing))
 
     def to_yaml(self) -> str:
-        """The whole recipe, every default filled in; `Recipe.load` reads it again."""
+        """The whole recipe as YAML, every default filled in; `Recipe.load` reads it again."""
         return dump(self.model_dump(mode="json"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -173,54 +153,32 @@ class Recipe(Config):
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
 
-def located(problems: Sequence[Problem], positions: Positions) -> list[Problem]:
-    """Problems with the file and line of their keys, in the order of the file."""
-    out = [
-        Problem(what=p.what, key=p.key, todo=p.todo, place=p.place or positions.find(p.key or "")) for p in problems
-    ]
-    return sorted(out, key=lambda p: (isinstance(p.place, Place) and p.place.line) or 0)
+_OPTIONAL = ("name", "chain", "out", "train", "plugins")
+"""Keys that mean their default where they are left empty."""
 
 
-def _near(path: str) -> str:
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        return f" (nor the folder {folder})"
-    near = nearest(os.path.basename(path), os.listdir(folder))
-    return f"; did you mean {near!r}?" if near else ""
+def _document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> Document:
+    if isinstance(recipe, Mapping):
+        return Document("", {str(key): value for key, value in recipe.items()})
+    document = read_document(recipe)
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(recipe).name.split(".")[0]).strip("._-")
+    if stem and document.data.get("name") is None:
+        document.data["name"] = stem
+    return document
 
 
-def _load_plugins(plugins: Any) -> None:
-    """Import plugins and let the schema know their variants."""
-    if not isinstance(plugins, list | tuple) or not plugins:
-        return
-    for plugin in plugins:
-        try:
-            if str(plugin).endswith(".py"):
-                _import_file(Path(plugin))
-            else:
-                importlib.import_module(str(plugin))
-        except (PluginError, BraidError):
-            raise
-        except Exception as error:
-            raise RecipeError([Problem(what=f"cannot import {plugin!r}: {error!r}", key="plugins")]) from error
-    DataModels = (TrainConfig, Recipe)
-    for model in DataModels:
-        model.model_rebuild(force=True)
+def _placed(problem: Problem, given: Overridden) -> Problem:
+    """A problem with its place, by its path."""
+    place = problem.place or given.place(problem.path)
+    shown = place if place.file else None
+    return Problem(what=problem.what, place=shown, key=problem.key, todo=problem.todo, path=problem.path)
 
 
-def _import_file(path: Path) -> None:
-    name = f"braid_plugin_{path.stem}"
-    file = str(path.resolve())
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None) == file:
-            return
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise BraidError(f"plugins: there is no file {file}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+def _order(problem: Problem) -> tuple[bool, int]:
+    """By line; what overrides did wrong comes last."""
+    place = problem.place or Place(file="")
+    return place.file.startswith("override "), place.line or 0
+
+
+def _title(what: str, problems: Sequence[Problem]) -> str | None:
+    return f"{what} has {len(problems)} problems:" if len(problems) > 1 else None

@@ -1,20 +1,22 @@
-"""How a recipe is trained: the `train:` part."""
+"""`train:` of a recipe: everything that the training loop can be told."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from braid.config.families import BalancerConfig, SamplerConfig
 from braid.config.variant import Config
 
-Positive = Annotated[int, Field(ge=1)]
-DEFAULT_BATCH_TOKENS = 4096
+BATCH_TOKENS = 4096
+"""Tokens of a batch where the recipe says neither `batch_tokens` nor `batch_rows`."""
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class FreezeConfig(Config):
-    """What stands still, and until when."""
+    """What of the encoder stands still. A task's head is frozen by the task's own `freeze: true`."""
 
     encoder: bool = False
     """The whole encoder."""
@@ -23,116 +25,129 @@ class FreezeConfig(Config):
     """The embeddings."""
 
     layers: int = Field(default=0, ge=0)
-    """The first N layers, with the embeddings."""
+    """This many layers from below, the embeddings with them."""
 
-    until: Positive | None = None
-    """Step at which all this is unfrozen; None: never."""
+    until: int | None = Field(default=None, ge=1)
+    """The step at which everything is released. None: never."""
 
 
 class TrainConfig(Config):
-    """How a recipe is trained."""
+    """How long, how fast and on which batches the model is trained, and what is measured and saved meanwhile."""
 
-    epochs: Positive = 3
+    epochs: int = Field(default=3, ge=1)
     """Passes over the data."""
 
-    max_steps: Positive | None = None
-    """Stop after so many steps, whatever the epochs say."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many steps, whatever the epochs say."""
 
     lr: float = Field(default=5e-5, gt=0)
-    """Peak learning rate."""
+    """Peak learning rate of the encoder, and of the heads unless they have their own."""
 
     head_lr: float | None = Field(default=None, gt=0)
-    """Learning rate of the heads; None: `lr`."""
+    """Peak learning rate of the heads; a task's own `lr` goes before it. None: `lr`."""
 
     optimizer: Literal["adamw", "adamax"] = "adamw"
-    """AdamW, or MT-DNN's Adamax."""
+    """AdamW (Loshchilov & Hutter 2019) or Adamax (Kingma & Ba 2015, section 7.1)."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the moments."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay of the optimiser's first and second moment."""
 
     eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second moment."""
+    """What the optimiser adds to its denominator."""
 
     weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay; none on biases and norms."""
+    """Decoupled weight decay of matrices; biases and norms have none."""
 
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning rate after the warm-up."""
+    """How the learning rate falls after warm-up: to 0 in a line, to 0 in half a cosine, not at all."""
 
     warmup: float = Field(default=0.1, ge=0)
-    """Below 1: share of all steps; else a number of steps."""
+    """Warm-up of the learning rate. Below 1: share of all steps; from 1: number of steps."""
 
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Each encoder layer's learning rate over that of the layer above it."""
+    """Each encoder layer's learning rate is the one above it times this (layer-wise decay; 1: none)."""
 
     clip: float | None = Field(default=1.0, gt=0)
-    """Largest norm of the gradient; None: no limit."""
+    """Largest norm of the whole gradient. None: it is not clipped."""
 
-    batch_tokens: Positive | None = None
-    """Real tokens of a global batch (4096 where neither this nor `batch_rows` is given)."""
+    batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a global batch. None: 4096, unless `batch_rows` is given."""
 
-    batch_rows: Positive | None = None
+    batch_rows: int | None = Field(default=None, ge=1)
     """Rows of a global batch, instead of `batch_tokens`."""
 
     batches: Literal["mixed", "single"] = "mixed"
-    """`mixed`: rows of all groups in one batch; `single`: one group a batch (MT-DNN)."""
+    """`mixed`: a batch has rows of several groups. `single`: every batch is of one group."""
 
-    sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig.lookup("proportional")())  # type: ignore[call-arg]
+    sampler: SamplerConfig = Field(default_factory=SamplerConfig.of_default)
     """How often the rows of each group are drawn."""
 
-    balancer: BalancerConfig = Field(default_factory=lambda: BalancerConfig.lookup("sum")())  # type: ignore[call-arg]
+    balancer: BalancerConfig = Field(default_factory=BalancerConfig.of_default)
     """How the tasks' losses become one gradient."""
 
     normalise: Literal["row", "task"] = "row"
-    """A task's share of the loss: that of its rows in the batch, or the same for all tasks."""
+    """What a task's mean loss is scaled by: its share of the batch's rows, or the same for all tasks."""
 
-    accumulate: Positive = 1
-    """Micro-batches that a global batch is divided into, to save memory; the gradient is the same."""
+    accumulate: int = Field(default=1, ge=1)
+    """Micro-batches that a global batch is computed in. The gradient is the same; memory is less."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 where the machine is fast in it."""
+    """`auto`: bf16 where the device computes in it, else fp32."""
 
     freeze: FreezeConfig = Field(default_factory=FreezeConfig)
-    """What stands still."""
+    """What of the encoder stands still."""
 
     best: list[str] = Field(default_factory=list)
-    """Tasks (`ner`) or metrics (`ner.f1`) whose mean says which evaluation was best; empty: all tasks."""
+    """What decides which step was best: `task` or `task.metric`, their mean. Empty: all tasks with a dev split."""
 
-    patience: Positive | None = None
-    """Stop after so many evaluations without a better one."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many evaluations without improvement. None: never."""
 
-    eval_every: Positive | None = None
-    """Steps between evaluations; None: once an epoch."""
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between evaluations on dev. None: once an epoch."""
 
-    eval_batch_tokens: Positive = 8192
+    eval_batch_tokens: int = Field(default=8192, ge=1)
     """Tokens of a batch in evaluation."""
 
-    save_every: Positive | None = None
-    """Steps between saved states; None: every ten minutes."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between saved states, for resuming. None: every ten minutes."""
 
-    keep: Positive = 2
-    """Saved states to keep."""
+    keep: int = Field(default=2, ge=1)
+    """How many saved states are kept."""
 
-    log_every: Positive | None = None
-    """Steps between log lines; None: 10."""
+    log_every: int | None = Field(default=None, ge=1)
+    """Steps between lines of metrics.jsonl. None: chosen by the number of steps."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N."""
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
-    threads: Positive | None = None
-    """CPU threads; None: torch's own choice."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of torch. None: torch's own choice."""
 
-    workers: Positive | None = None
-    """Tokenising processes; None: as many as are worth it."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_batch_size(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("batch_tokens") is not None and value.get("batch_rows") is not None:
-            raise ValueError("give batch_tokens or batch_rows, not both")
-        return value
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that tokenise. None: chosen by the size of the data."""
 
     @property
     def tokens_per_batch(self) -> int | None:
-        """Token budget of a batch; None where batches are counted in rows."""
-        return None if self.batch_rows is not None else self.batch_tokens or DEFAULT_BATCH_TOKENS
+        """Tokens of a batch, or None where batches are counted in rows."""
+        if self.batch_rows is not None:
+            return None
+        return BATCH_TOKENS if self.batch_tokens is None else self.batch_tokens
+
+    @field_validator("warmup")
+    @classmethod
+    def _whole_steps(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"from 1 on this is a number of steps and must be whole, found {value:g}")
+        return value
+
+    @field_validator("best", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.batch_tokens is not None and self.batch_rows is not None:
+            raise ValueError("batch_tokens and batch_rows exclude each other; remove one of them")
+        return self

@@ -31,6 +31,10 @@ SHAPES: dict[str, tuple[int, int]] = {
 """Layers and hidden size (Turc et al. 2019, arXiv 1908.08962; base and large as in BERT); heads of 64, 4x inner."""
 
 
+MAX_LAYERS, MAX_SIZE = 1000, 2**31
+"""What no checkpoint comes near; shared layers of any number fit into a small file, so there is a bound."""
+
+
 class Bert(EncoderVariant):
     """BERT and its relatives, packed: no padding in linear layers."""
 
@@ -124,6 +128,7 @@ class Bert(EncoderVariant):
         layout = layout_of(config, str(directory / "config.json"))
         try:
             shape = layout.shape(config)
+            _check_sizes(shape)
         except (KeyError, TypeError, ValueError) as error:
             raise BraidError(f"{directory / 'config.json'}: missing or wrong setting: {error}") from error
         shape = replace(
@@ -134,8 +139,6 @@ class Bert(EncoderVariant):
         checkpoint = Checkpoint(directory)
         prefix = layout.prefix if any(name.startswith(layout.prefix) for name in checkpoint.shapes) else ""
         found = {_modern(name.removeprefix(prefix)): name for name in checkpoint.shapes}
-        if shape.layers * shape.hidden_size > 10**8 or shape.layers > 10**5:
-            raise BraidError(f"{directory / 'config.json'} asks for {shape.layers:,} layers of {shape.hidden_size:,}")
         if not shape.groups and not any(f".layer.{shape.layers - 1}." in name for name in found):
             raise BraidError(f"{directory}: config.json asks for {shape.layers} layers, the weights hold fewer")
         with torch.device("meta"):
@@ -156,6 +159,35 @@ class Bert(EncoderVariant):
     def contract_variants(cls) -> Sequence[dict[str, Any]]:
         tiny: dict[str, Any] = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 64}
         return [tiny, {**tiny, "embedding_size": 16}, {**tiny, "share_layers": True}]
+
+
+def _check_sizes(shape: Shape) -> None:
+    """Refuse what no tensor can be made of, before anything is made. Raises ValueError."""
+    sizes = {
+        "layers": (shape.layers, 1, MAX_LAYERS),
+        "heads": (shape.heads, 1, shape.hidden_size),
+        "hidden layer groups": (shape.groups, 0, shape.layers),
+        "inner layers": (shape.inner, 1, MAX_LAYERS // max(1, shape.layers)),
+        "segments": (shape.segments, 0, MAX_SIZE),
+        "task types": (shape.task_types, 0, MAX_SIZE),
+        "hidden size": (shape.hidden_size, 1, MAX_SIZE),
+        "intermediate size": (shape.intermediate_size, 1, MAX_SIZE),
+        "embedding size": (shape.embedding_size, 1, MAX_SIZE),
+        "vocabulary": (shape.vocab_size, 1, MAX_SIZE),
+        "positions": (shape.positions, shape.position_offset + 1, MAX_SIZE),
+        "padding id": (shape.pad_id, 0, shape.vocab_size - 1),
+    }
+    wrong = [
+        f"{name} {value:,}, not in {low:,}..{high:,}"
+        for name, (value, low, high) in sizes.items()
+        if not low <= value <= high
+    ]
+    if not wrong and shape.hidden_size % shape.heads:
+        wrong = [f"{shape.heads} heads do not divide the hidden size {shape.hidden_size}"]
+    if not 0 <= shape.dropout < 1:
+        wrong.append(f"dropout {shape.dropout}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 def _modern(name: str) -> str:

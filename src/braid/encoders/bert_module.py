@@ -74,7 +74,9 @@ class BertEncoder(Encoder):
 
     def hf_config(self) -> dict[str, Any]:
         """config.json, as it was loaded or as transformers would write it."""
-        return dict(self.config)
+        # A checkpoint in half precision is held, and so saved, in float32; AutoModel believes what stands here.
+        dtype = str(self.embeddings.word.weight.dtype).removeprefix("torch.")
+        return {**self.config, **{key: dtype for key in ("dtype", "torch_dtype") if key in self.config}}
 
     def hf_state(self) -> dict[str, Tensor]:
         """Weights under transformers' names, the pooler of the checkpoint included."""

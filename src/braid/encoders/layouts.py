@@ -116,7 +116,9 @@ class Layout:
 def _bert_shape(config: Mapping[str, Any]) -> Shape:
     hidden, kind = int(config["hidden_size"]), config["model_type"]
     embedding = int(config.get("embedding_size") or hidden) if kind in ("electra", "albert") else hidden
-    pad = int(config.get("pad_token_id") or 0)
+    given = config.get("pad_token_id")
+    # transformers' own default, which a config.json may leave out; RoBERTa's positions begin after it.
+    pad = int(given) if given is not None else 1 if kind in ROBERTA_LIKE else 0
     albert = kind == "albert"
     return Shape(
         vocab_size=int(config["vocab_size"]),

@@ -20,7 +20,12 @@ def attend(qkv_T3HE: Tensor, batch: Batch, *, dropout: float = 0.0) -> Tensor:
     is slow there."""
     if qkv_T3HE.is_cuda and qkv_T3HE.dtype in (torch.float16, torch.bfloat16) and dropout == 0.0:
         return _varlen(qkv_T3HE, batch)
-    parts = [_block(qkv_T3HE, block, dropout) for block in batch.blocks]
+    in_order_T3HE = qkv_T3HE
+    if batch.restore is not None:
+        in_order_T3HE = qkv_T3HE.index_select(0, torch.cat([block.tokens for block in batch.blocks]))
+    # One split, not a slice a block: its backward is one concatenation instead of a sum of T-sized zeros.
+    rows = in_order_T3HE.split([len(block.tokens) for block in batch.blocks])
+    parts = [_block(part, block, dropout) for part, block in zip(rows, batch.blocks, strict=True)]
     joined = parts[0] if len(parts) == 1 else torch.cat(parts)
     return joined if batch.restore is None else joined.index_select(0, batch.restore)
 
@@ -34,19 +39,14 @@ def _varlen(qkv_T3HE: Tensor, batch: Batch) -> Tensor:
     return out
 
 
-def _block(qkv_T3HE: Tensor, block: AttentionBlock, dropout: float) -> Tensor:
-    """Attention of one block: [n, H, E] in the order of `block.tokens`."""
-    size = len(block.tokens)
-    if block.start is not None:
-        rows = qkv_T3HE[block.start : block.start + size]
-    else:
-        rows = qkv_T3HE.index_select(0, block.tokens)
+def _block(rows: Tensor, block: AttentionBlock, dropout: float) -> Tensor:
+    """Attention of one block: [n, 3, H, E] -> [n, H, E], both in the order of `block.tokens`."""
     _, three, heads, width = rows.shape
     if block.keep is not None:
         empty = rows.new_zeros(block.rows * block.longest, three, heads, width)
         rows = empty.index_copy(0, block.places, rows)
-    grid = rows.view(block.rows, block.longest, three, heads, width).permute(2, 0, 3, 1, 4)
+    query, key, value = rows.view(block.rows, block.longest, three, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
     mask = None if block.keep is None else block.keep[:, None, None, :]
-    out = F.scaled_dot_product_attention(grid[0], grid[1], grid[2], attn_mask=mask, dropout_p=dropout)
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     flat = out.transpose(1, 2).reshape(block.rows * block.longest, heads, width)
     return flat if block.keep is None else flat.index_select(0, block.places)

@@ -83,7 +83,7 @@ class Model:
 
     def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names."""
-        recipe = Recipe.load(self.directory / "recipe.yaml")
+        recipe = Recipe.load_saved(self.directory / "recipe.yaml")
         groups = []
         for group in recipe.parsed_chain.groups:
             names = tuple(link.name for link in group.tasks if link.name in self.network.specs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import braid
 from braid.config.recipe import Recipe
-from braid.run.training import train
+from braid.run.train import train
 from braid.tools.demo_data import write_demo_data
 
 

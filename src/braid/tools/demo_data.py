@@ -45,9 +45,9 @@ _ZH_MARKS = "，。？"
 _SHARES = {"train": (0.0, 0.7), "dev": (0.7, 0.85), "test": (0.85, 1.0)}
 _MISSING = 0.08  # of the training notes lack one of their two labels, as real collections do
 _MIXED = 0.12  # of the Chinese notes name English persons, places and things
-_OPPOSITE = 0.4  # of the opinions have a clause of praise and one of blame
-_NEGATED = 0.25  # of the clauses say what they say with a negation
-_LEAD = 0.65  # of the opinions begin with what happened
+_OPPOSITE = 0.35  # of the opinions have a clause of praise and one of blame
+_NEGATED = 0.2  # of the clauses say what they say with a negation
+_LEAD = 0.5  # of the opinions begin with what happened
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Note:
 
 
 def write_demo_data(
-    folder: Path, *, seed: int = 1, train: int = 3200, dev: int = 300, test: int = 400
+    folder: Path, *, seed: int = 1, train: int = 4000, dev: int = 300, test: int = 400
 ) -> dict[str, list[Path]]:
     """Write the demo's files into `folder` and return their paths: `notes`, `words`, `pairs` (train, dev and test of
     each) and `predict`. The same arguments give the same bytes.
 
     *train*, *dev*, *test*: notes in each split, and as many pairs and segmented notes in dev and test; training has
-    three pairs and two segmented notes for every four notes.
+    two pairs and two segmented notes for every five notes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seen: dict[str, set[str]] = {"notes": set(), "words": set(), "pairs": set()}
@@ -84,7 +84,7 @@ def write_demo_data(
     for split, size in zip(SPLITS, (train, dev, test), strict=True):
         names = _Names(split, seed)
         rng = random.Random(f"{seed} {split}")
-        n_pairs, n_words = (size * 3 // 4, size // 2) if split == "train" else (size, size)
+        n_pairs, n_words = (size * 2 // 5, size * 2 // 5) if split == "train" else (size, size)
 
         notes = _distinct(partial(make_note, rng, names), lambda note: note.text, seen["notes"], size)
         rows = [json.dumps(_note_row(note, split, rng), ensure_ascii=False) for note in notes]

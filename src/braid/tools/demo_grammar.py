@@ -130,20 +130,18 @@ def _topic(things: str, praise: str, blame: str) -> Topic:
 
 TOPICS: dict[Language, dict[str, Topic]] = {
     "zh": {
-        "taste": _topic("味道|汤|菜|{DISH}|点心", "可口 地道 新鲜 好吃", "油腻 难吃 咸 寡淡"),
-        "service": _topic("服务员|老板|店员|经理", "热情 周到 耐心 友好", "冷淡 粗心 傲慢 敷衍"),
-        "room": _topic("房间|床|浴室|阳台", "干净 舒服 宽敞 明亮", "潮湿 脏 拥挤 破旧"),
-        "goods": _topic("{PRODUCT}|做工|包装|颜色", "精致 结实 漂亮 耐用", "粗糙 难看 单薄 廉价"),
-        "trip": _topic("路线|风景|老 街|夜景", "迷人 热闹 好玩 有趣", "无聊 乏味 混乱 冷清"),
+        "taste": _topic("味道|汤|菜|{DISH}|点心", "可口 新鲜 好吃", "油腻 难吃 寡淡"),
+        "service": _topic("服务员|老板|经理", "热情 周到 耐心", "冷淡 粗心 傲慢"),
+        "room": _topic("房间|床|浴室|阳台", "干净 舒服 宽敞", "潮湿 脏 破旧"),
+        "goods": _topic("{PRODUCT}|做工|包装|颜色", "精致 结实 漂亮", "粗糙 难看 单薄"),
+        "trip": _topic("路线|风景|老 街|夜景", "迷人 好玩 有趣", "无聊 乏味 冷清"),
     },
     "en": {
-        "taste": _topic(
-            "soup|sauce|food|{DISH}|dessert", "tasty fresh delicious authentic", "greasy salty bland stale"
-        ),
-        "service": _topic("manager|owner|assistant|host", "friendly patient helpful kind", "rude careless cold lazy"),
-        "room": _topic("room|bed|bathroom|balcony", "clean comfortable spacious bright", "damp dirty cramped shabby"),
-        "goods": _topic("{PRODUCT}|finish|wrapping|colour", "elegant sturdy pretty durable", "rough ugly flimsy cheap"),
-        "trip": _topic("route|view|old town|walk", "charming lively fun interesting", "boring dull chaotic gloomy"),
+        "taste": _topic("soup|sauce|food|{DISH}|dessert", "tasty fresh delicious", "greasy bland stale"),
+        "service": _topic("manager|owner|host", "friendly patient helpful", "rude careless lazy"),
+        "room": _topic("room|bed|bathroom|balcony", "clean comfortable bright", "damp dirty shabby"),
+        "goods": _topic("{PRODUCT}|finish|wrapping|colour", "elegant sturdy pretty", "rough ugly flimsy"),
+        "trip": _topic("route|view|old town|walk", "charming lively fun", "boring dull gloomy"),
     },
 }
 
@@ -159,7 +157,7 @@ ASKED = ("taste", "service", "room")
 """What people ask about before they come."""
 
 PLAIN: dict[Language, tuple[str, ...]] = {
-    "zh": ("{THING} 很 {ADJ}", "{THING} 非常 {ADJ}", "{THING} 特别 {ADJ}", "{THING} 真 {ADJ}", "{THING} 太 {ADJ} 了"),
+    "zh": ("{THING} 很 {ADJ}", "{THING} 非常 {ADJ}", "{THING} 真 {ADJ}", "{THING} 太 {ADJ} 了"),
     "en": (
         "the {THING} was {ADJ}",
         "the {THING} was really {ADJ}",

@@ -13,13 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from braid.train.results import results_table as results_table
+from braid.training.results import results_table as results_table
 
 Scores = Mapping[str, Mapping[str, float]]
 """Task -> metric -> value."""
 
 SMOOTHING = 0.95
 """Weight of the past in the losses that are shown: about the mean of the last twenty steps."""
+
+ETA_SMOOTHING = 0.98
+"""The same for the seconds of a step, from which the time that is left is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,14 @@ def make_progress(
 
 
 class _Averages:
-    """Running figures: losses smoothed by task, speed since the last `restart`, time left by the speed of all steps."""
+    """Running figures: losses smoothed by task, speed since the last `restart`, time left by the speed of late."""
 
     def __init__(self, total_steps: int, tasks: Sequence[str]) -> None:
         self.total_steps = total_steps
         self.losses: dict[str, float] = {}
         self._order = list(tasks)
         self._weights: dict[str, float] = {}
-        self._steps, self._seconds = 0, 0.0
+        self._seconds, self._weight = 0.0, 0.0
         self.last: StepInfo | None = None
         self.restart()
 
@@ -88,8 +91,9 @@ class _Averages:
     def add(self, info: StepInfo) -> None:
         """Take in one step."""
         self.last = info
-        self._steps += 1
-        self._seconds += info.seconds
+        # Smoothed, so that slow first steps (kernels are chosen, caches filled) do not spoil the estimate for long.
+        self._weight = self._weight * ETA_SMOOTHING + 1
+        self._seconds = self._seconds * ETA_SMOOTHING + info.seconds
         self.tokens += info.tokens
         self.seconds += info.seconds
         self._padded += info.pad_fraction * info.tokens
@@ -119,7 +123,7 @@ class _Averages:
         if self.last is None:
             return "eta -"
         left = max(0, self.total_steps - self.last.step)
-        return f"eta {clock(left * self._seconds / self._steps)}"
+        return f"eta {clock(left * self._seconds / self._weight)}"
 
 
 class LineProgress:

@@ -32,8 +32,8 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.run.build import Parts, build_parts
 from braid.run.dataset import ReadData, Say, check_gold, learn, read_data, task_of, tokenised, with_targets
-from braid.train.progress import make_progress
-from braid.train.trainer import Trainer, TrainResult
+from braid.training.progress import make_progress
+from braid.training.trainer import Trainer, TrainResult
 
 HARMLESS = {"save_every", "keep", "log_every", "threads", "workers", "device", "eval_batch_tokens"}
 """Training options that may change between a run and its resumption without changing its course."""

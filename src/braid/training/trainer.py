@@ -33,10 +33,10 @@ from braid.model.inference import Precision
 from braid.model.precision import autocast
 from braid.optim.build import build_optimizer, rate, set_rates
 from braid.optim.groups import apply_freeze
-from braid.train.best import best_metrics, score
-from braid.train.loss import loss_scales, task_losses
-from braid.train.progress import Progress as Display
-from braid.train.progress import StepInfo
+from braid.training.best import best_metrics, score
+from braid.training.loss import loss_scales, task_losses
+from braid.training.progress import Progress as Display
+from braid.training.progress import StepInfo
 
 SAVE_SECONDS = 600
 """Without `train.save_every` the state is saved this often. Saving changes no result, so the clock may decide."""

@@ -14,8 +14,8 @@ SPLITS = ("train", "dev", "test")
 def results_table(metrics: Mapping[str, Any], main: Mapping[str, str] | None = None) -> Table:
     """The figures of `metrics.json`: one line a task, its main metric in front, the other ones dim behind it.
 
-    *metrics*: split -> task -> metric -> value (what else `train` holds is left out); *main*: the main metric by
-    task, None: the first one.
+    *metrics*: split -> task -> metric -> value (how training went, under `train`, is left out); *main*: the main metric
+    by task, None: the first one.
     """
     splits = {split: scores for split in SPLITS if (scores := _scores(metrics.get(split)))}
     tasks = list(dict.fromkeys(task for scores in splits.values() for task in scores))
@@ -38,8 +38,8 @@ def results_table(metrics: Mapping[str, Any], main: Mapping[str, str] | None = N
 
 
 def _scores(split: Any) -> dict[str, Mapping[str, float]]:
-    """The tasks of one split; `train` also holds figures that belong to none."""
-    if not isinstance(split, Mapping):
+    """The tasks of one split. A `train` with `seconds` tells how training went and holds no scores."""
+    if not isinstance(split, Mapping) or "seconds" in split:
         return {}
     return {task: scores for task, scores in split.items() if isinstance(scores, Mapping) and scores}
 

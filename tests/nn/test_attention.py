@@ -1,0 +1,95 @@
+"""Attention over packed rows: each row as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from braid.data.batch import Batch
+from braid.data.packing import pack_ids
+from braid.nn.attention import attend
+
+HEADS, SIZE = 2, 8
+LAYOUTS = {
+    "equal rows": (6, 6, 6),
+    "ascending rows, padded": (5, 6, 6, 7),
+    "several blocks": (2, 2, 9, 10, 40),
+    "out of order": (9, 2, 10, 3, 9),
+    "one token": (1,),
+}
+
+
+def packed(lengths: Sequence[int]) -> tuple[Batch, Tensor]:
+    generator = torch.Generator().manual_seed(sum(lengths))
+    qkv_T3HE = torch.randn(sum(lengths), 3, HEADS, SIZE, generator=generator)
+    return pack_ids([[5] * n for n in lengths]), qkv_T3HE.requires_grad_()
+
+
+def alone(qkv_T3HE: Tensor, batch: Batch) -> Tensor:
+    """Softmax(Q K' / sqrt(E)) V, row by row, written out."""
+    out = []
+    for span in batch:
+        query, key, value = qkv_T3HE[span].permute(1, 2, 0, 3)
+        out.append((F.softmax(query @ key.mT / SIZE**0.5, dim=-1) @ value).transpose(0, 1))
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_each_row_attends_as_if_alone(lengths: tuple[int, ...]) -> None:
+    batch, qkv = packed(lengths)
+    torch.testing.assert_close(attend(qkv, batch), alone(qkv, batch), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_gradients_are_those_of_rows_alone(lengths: tuple[int, ...]) -> None:
+    batch, qkv = packed(lengths)
+    ours, theirs = (torch.autograd.grad(way(qkv, batch).square().sum(), qkv)[0] for way in (attend, alone))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@given(st.lists(st.integers(1, 24), min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_any_lengths_in_any_order(lengths: list[int]) -> None:
+    batch, qkv = packed(lengths)
+    torch.testing.assert_close(attend(qkv, batch), alone(qkv, batch), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_what_one_row_says_changes_no_other(lengths: tuple[int, ...]) -> None:
+    batch, qkv = packed(lengths)
+    first = next(iter(batch))
+    (gradient,) = torch.autograd.grad(attend(qkv, batch)[first].square().sum(), qkv)
+    assert (gradient[first.stop :] == 0).all()
+
+
+def test_dropout_changes_weights_but_not_their_mean() -> None:
+    torch.manual_seed(0)
+    batch, qkv = packed((4, 5))
+    qkv = qkv.detach()
+    mean = torch.stack([attend(qkv, batch, dropout=0.3) for _ in range(400)]).mean(dim=0)
+    torch.testing.assert_close(mean, alone(qkv, batch), atol=0.2, rtol=0.1)
+    assert not torch.equal(attend(qkv, batch, dropout=0.3), attend(qkv, batch, dropout=0.3))
+
+
+def test_bfloat16_stays_bfloat16() -> None:
+    batch, qkv = packed((5, 6, 6, 7))
+    out = attend(qkv.detach().bfloat16(), batch)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), alone(qkv, batch), atol=3e-2, rtol=3e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_varlen_kernel_agrees(lengths: tuple[int, ...]) -> None:
+    batch, qkv = packed(lengths)
+    half = qkv.detach().to("cuda", torch.bfloat16).requires_grad_()
+    out = attend(half, batch.to("cuda"))
+    torch.testing.assert_close(out.float().cpu(), alone(qkv, batch), atol=3e-2, rtol=3e-2)
+    out.float().square().sum().backward()
+    assert torch.isfinite(half.grad).all()

@@ -1,0 +1,233 @@
+"""What every variant must do, whatever it is. New variants are tested without a change to this file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from braid.balancing.base import Balancer
+from braid.balancing.sum import Sum
+from braid.checkpoint.model_files import load_model, save_encoder, save_tasks
+from braid.config.families import BalancerConfig, EncoderConfig, SamplerConfig, TaskConfig
+from braid.config.variant import Variant, file_of
+from braid.data.groups import GroupData, make_batch
+from braid.data.samplers.base import Sampler
+from braid.data.windows import units_of
+from braid.encoders.base import EncoderVariant
+from braid.model.evaluate import evaluate
+from braid.model.inference import infer
+from braid.model.network import BraidModel
+from braid.training.loss import loss_scales, task_losses
+
+TASKS = list(TaskConfig.variants())
+ENCODERS = [(name, k) for name, v in EncoderConfig.variants().items() for k in range(len(v.contract_variants()))]  # type: ignore[attr-defined]
+
+
+class Setup:
+    """Eight specimens of a task type with a tiny model."""
+
+    def __init__(self, kind: str, **encoder: Any) -> None:
+        torch.manual_seed(0)
+        self.name = "the.task"
+        self.examples = [tiny.example_of(row, self.name) for row in tiny.specimens(kind)]
+        self.tokenizer = tiny.tokenizer_of(self.examples)
+        self.specs = tiny.specs_of({self.name: tiny.task_of(kind)}, {self.name: self.examples})
+        self.group = tiny.group_of(self.specs, self.examples, self.tokenizer)
+        self.model = tiny.model_of(self.tokenizer, self.specs, **encoder).eval()
+        self.spec = self.specs[self.name]
+
+    def batch(self) -> Any:
+        order = sorted(self.group.rows, key=lambda row: int(self.group.rows.lengths[row]))
+        return make_batch([self.group], [(0, row) for row in order])
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def setup(request: pytest.FixtureRequest) -> Setup:
+    return Setup(request.param)
+
+
+@pytest.mark.parametrize("family", [TaskConfig, EncoderConfig, SamplerConfig, BalancerConfig])
+def test_config_to_json_to_config(family: type[Variant]) -> None:
+    for name, variant in family.variants().items():
+        config = variant.model_validate({"type": name})
+        assert variant.model_validate(json.loads(config.model_dump_json())) == config
+        assert config.type == name  # type: ignore[attr-defined]
+        assert Path(file_of(variant)).is_file()
+        assert (variant.__doc__ or "").strip(), f"{name} says nothing of itself"
+        assert all(field.description for field in variant.model_fields.values() if field.default != name), name
+
+
+def test_packed_logits_equal_those_of_each_row_alone(setup: Setup) -> None:
+    batch = setup.batch()
+    with torch.no_grad():
+        together = setup.model(batch)[setup.name]
+        alone = [setup.model(make_batch([setup.group], [origin]))[setup.name] for origin in batch.origins]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_eight_examples_can_be_overfitted(setup: Setup) -> None:
+    torch.manual_seed(1)
+    model = BraidModel(tiny.encoder_of(setup.tokenizer), setup.specs).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    batch = setup.batch()
+    scale = loss_scales([batch], {setup.name: 1.0}, "row")[setup.name]
+    first = last = 0.0
+    for step in range(150):
+        loss = task_losses(model, batch, model(batch))[setup.name] * scale
+        assert torch.isfinite(loss)
+        assert loss.ndim == 0
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        first, last = (loss.item(), first) if step == 0 else (first, loss.item())
+    assert last < 0.1 * first
+    main = evaluate(model, [setup.group])[setup.name][setup.spec.task.best(setup.spec.facts)]
+    assert main == pytest.approx(1.0, abs=0.01)
+
+
+def test_oracle_logits_decode_to_the_gold_labels(setup: Setup) -> None:
+    table = setup.group.targets[setup.name]
+    logits: list[np.ndarray] = []
+    for row in setup.group.rows:
+        oracle = setup.spec.task.oracle(table[row], setup.spec.facts)
+        if setup.group.rows.number[row] == 0:
+            logits.append(oracle)
+        else:
+            logits[-1] = np.concatenate([logits[-1], oracle])
+    units = [units_of(example, setup.group.units) for example in setup.examples]
+    decoded = setup.model.head(setup.name).decode(logits, setup.examples, units)
+    meter = setup.spec.task.meter(setup.spec.facts)
+    for prediction, example, spans in zip(decoded, setup.examples, units, strict=True):
+        meter.update(prediction, setup.spec.task.gold(example.labels[setup.name], example, spans, setup.spec.facts))
+        json.dumps(prediction.to_json())
+    scores = meter.compute()
+    assert scores[setup.spec.task.best(setup.spec.facts)] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_saved_and_loaded_it_predicts_the_same(setup: Setup, tmp_path: Path) -> None:
+    config = EncoderConfig.lookup("bert").model_validate(tiny.ENCODER)
+    sha = save_encoder(tmp_path, setup.model.encoder, config, setup.tokenizer, max_length=48, stride=12)
+    save_tasks(tmp_path, setup.model, sha)
+    loaded = load_model(tmp_path)
+    before, after = infer(setup.model, [setup.group]), infer(loaded.network, [setup.group])
+    assert before == after
+    assert loaded.tokenizer.sha256 == setup.tokenizer.sha256
+
+
+def test_a_row_without_a_label_adds_nothing(setup: Setup) -> None:
+    bare = [replace(example, labels={}) for example in setup.examples[:3]]
+    examples = [*setup.examples, *bare]
+    group = tiny.group_of(setup.specs, examples, setup.tokenizer)
+    batch = make_batch([group], [(0, row) for row in group.rows])
+    full = make_batch([setup.group], [(0, row) for row in setup.group.rows])
+    assert batch.targets[setup.name].count == full.targets[setup.name].count
+    with torch.no_grad():
+        more = task_losses(setup.model, batch, setup.model(batch))[setup.name]
+        less = task_losses(setup.model, full, setup.model(full))[setup.name]
+    torch.testing.assert_close(more, less, atol=1e-4, rtol=1e-5)
+    assert evaluate(setup.model, [group])[setup.name] == pytest.approx(evaluate(setup.model, [setup.group])[setup.name], abs=1e-4)
+
+
+def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
+    spec = setup.spec
+    predictions = infer(setup.model, [setup.group])[0, setup.name]
+    whole, left, right = (spec.task.meter(spec.facts) for _ in range(3))
+    for number, (prediction, example) in enumerate(zip(predictions, setup.examples, strict=True)):
+        gold = spec.task.gold(
+            example.labels[setup.name], example, units_of(example, setup.group.units), spec.facts
+        )
+        whole.update(prediction, gold)
+        (left if number < 3 else right).update(prediction, gold)
+    left.merge(right)
+    assert left.compute() == pytest.approx(whole.compute())
+    assert next(iter(whole.compute())) == spec.task.best(spec.facts), "the main metric stands first"
+
+
+def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
+    examples = [replace(example, text=" ".join([example.text] * 40), words=None, labels={}) for example in setup.examples]
+    group = tiny.group_of(setup.specs, examples, setup.tokenizer)
+    bare = GroupData(group.tasks, examples, group.rows, group.units)
+    predictions = infer(setup.model, [bare])[0, setup.name]
+    assert len(predictions) == len(examples)
+    assert (group.truncated() == 0) is setup.spec.task.merges_windows
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int) -> None:
+    variant = EncoderConfig.lookup(name)
+    assert issubclass(variant, EncoderVariant)
+    torch.manual_seed(0)
+    encoder = variant.model_validate({"type": name, **variant.contract_variants()[number]}).build(  # type: ignore[attr-defined]
+        vocab_size=60, pad_id=0
+    ).eval()
+    from braid.data.packing import pack_ids
+
+    rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16], [17]]
+    batch = pack_ids(rows)
+    with torch.no_grad():
+        last, layers = encoder(batch)
+        for span, row in zip(batch, rows, strict=True):
+            alone, _ = encoder(pack_ids([row]))
+            torch.testing.assert_close(last[span], alone, atol=1e-5, rtol=1e-5)
+    assert last.shape == (13, encoder.hidden_size)
+    assert all(layer.shape == last.shape for layer in layers)
+    depths = [encoder.layer_of(parameter) for parameter, _ in encoder.named_parameters()]
+    assert min(depths) == 0
+    assert max(depths) <= encoder.n_layers
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_is_exported_to_transformers(name: str, number: int, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    from braid.checkpoint.files import save_tensors, write_json
+    from braid.data.packing import pack_ids
+
+    variant = EncoderConfig.lookup(name)
+    assert issubclass(variant, EncoderVariant)
+    config = variant.model_validate({"type": name, **variant.contract_variants()[number]})
+    encoder = config.build(vocab_size=60, pad_id=0).eval()  # type: ignore[attr-defined]
+    save_tensors(tmp_path / "model.safetensors", encoder.hf_state())
+    write_json(tmp_path / "config.json", encoder.hf_config())
+    model = AutoModel.from_pretrained(tmp_path).eval()
+    row = [5, 6, 7, 8, 9]
+    with torch.no_grad():
+        expected = model(torch.tensor([row])).last_hidden_state[0]
+        torch.testing.assert_close(encoder(pack_ids([row]))[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(BalancerConfig.variants()))
+def test_a_balancer_is_finite_blind_to_order_and_plain_for_one_task(name: str) -> None:
+    balancer = BalancerConfig.lookup(name).model_validate({"type": name})
+    assert isinstance(balancer, Balancer)
+
+    def gradient(method: Balancer, order: list[str]) -> torch.Tensor:
+        torch.manual_seed(0)
+        shared = torch.nn.Parameter(torch.randn(6))
+        targets = {task: torch.randn(6) for task in ("a", "b", "c")}
+        method.backward({task: ((shared - targets[task]) ** 2).sum() for task in order}, [shared])
+        assert shared.grad is not None
+        return shared.grad
+
+    assert torch.isfinite(gradient(balancer, ["a", "b", "c"])).all()
+    torch.testing.assert_close(gradient(balancer, ["a", "b", "c"]), gradient(balancer, ["c", "a", "b"]))
+    torch.testing.assert_close(gradient(balancer, ["b"]), gradient(Sum(), ["b"]))
+
+
+@pytest.mark.parametrize("name", list(SamplerConfig.variants()))
+def test_a_sampler_draws_whole_rows_of_every_group(name: str) -> None:
+    sampler = SamplerConfig.lookup(name).model_validate({"type": name})
+    assert isinstance(sampler, Sampler)
+    for epoch in range(3):
+        draws = sampler.draws([10, 200, 0], [1.0, 2.0, 1.0], epoch=epoch, epochs=3)
+        assert all(isinstance(n, int) and n >= 0 for n in draws)
+        assert draws[2] == 0
+        assert draws[0] > 0
+        assert draws[1] > 0

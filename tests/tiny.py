@@ -1,0 +1,91 @@
+"""Tiny models and data for tests: built by the same code as real ones, in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from braid.config.families import EncoderConfig, TaskConfig
+from braid.data.example import Example
+from braid.data.groups import GroupData, build_targets
+from braid.data.prepare import prepare
+from braid.data.tokens import Tokenizer, train_wordpiece
+from braid.data.windows import WindowOptions
+from braid.encoders.base import Encoder, EncoderVariant
+from braid.model.network import BraidModel, TaskSpec
+from braid.tasks.base import Task
+
+ENCODER: dict[str, Any] = {
+    "type": "bert", "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "dropout": 0.0,
+}
+
+
+def example_of(row: Mapping[str, Any], task: str) -> Example:
+    """A native row of one task as an example."""
+    words = tuple(row["words"]) if row.get("words") is not None else None
+    text = row.get("text") or " ".join(words or ())
+    labels = {} if row.get("label") is None else {task: row["label"]}
+    return Example(text, row.get("pair"), words, labels)
+
+
+def task_of(kind: str, **options: Any) -> Task:
+    """A task's config."""
+    task = TaskConfig.lookup(kind).model_validate({"type": kind, "dropout": 0.0, **options})
+    assert isinstance(task, Task)
+    return task
+
+
+def specimens(kind: str, n: int = 8) -> list[dict[str, Any]]:
+    """Rows that the type itself offers for tests."""
+    variant = TaskConfig.lookup(kind)
+    assert issubclass(variant, Task)
+    return variant.specimens(n)
+
+
+def tokenizer_of(examples: Sequence[Example]) -> Tokenizer:
+    """A vocabulary of these examples' texts."""
+    texts = [text for example in examples for text in (example.text, example.pair) if text]
+    return train_wordpiece(texts, size=300, lowercase=True)
+
+
+def encoder_of(tokenizer: Tokenizer, **options: Any) -> Encoder:
+    """A tiny encoder for a tokenizer."""
+    config = {**ENCODER, **options}
+    variant = EncoderConfig.lookup(config["type"]).model_validate(config)
+    assert isinstance(variant, EncoderVariant)
+    return variant.build(vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id)
+
+
+def group_of(
+    tasks: Mapping[str, TaskSpec], examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int = 48
+) -> GroupData:
+    """Examples as a group with targets."""
+    kinds = set()
+    for spec in tasks.values():
+        kinds.add(spec.facts["units"] if spec.task.unit_kind == "auto" else spec.task.unit_kind)
+    units = "characters" if "characters" in kinds else "words" if "words" in kinds else "none"
+    windows = any(spec.task.merges_windows for spec in tasks.values())
+    options = WindowOptions(max_length=max_length, stride=max_length // 4, units=units, windows=windows)  # type: ignore[arg-type]
+    rows = prepare(examples, tokenizer, options, cache=None, workers=1)
+    targets = {}
+    for name, spec in tasks.items():
+
+        def encode(label: Any, example: Example, window: Any, spec: TaskSpec = spec) -> Any:
+            return spec.task.encode(label, example, window, spec.facts)
+
+        targets[name] = build_targets(examples, rows, options.units, task=name, encode=encode, count=spec.task.count)
+    return GroupData(tuple(tasks), examples, rows, options.units, targets)
+
+
+def specs_of(tasks: Mapping[str, Task], examples: Mapping[str, Sequence[Example]]) -> dict[str, TaskSpec]:
+    """Tasks with what they learn from their examples."""
+    out = {}
+    for name, task in tasks.items():
+        rows = [example for example in examples[name] if example.labels.get(name) is not None]
+        out[name] = TaskSpec(task, task.learn([example.labels[name] for example in rows], rows))
+    return out
+
+
+def model_of(tokenizer: Tokenizer, specs: Mapping[str, TaskSpec], **encoder: Any) -> BraidModel:
+    """A tiny model."""
+    return BraidModel(encoder_of(tokenizer, **encoder), specs)
