@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from braid.balancing.base import Balancer
 from braid.balancing.sum import Sum
 from braid.checkpoint.model_files import load_model, save_encoder, save_tasks
@@ -132,7 +132,9 @@ def test_a_row_without_a_label_adds_nothing(setup: Setup) -> None:
         more = task_losses(setup.model, batch, setup.model(batch))[setup.name]
         less = task_losses(setup.model, full, setup.model(full))[setup.name]
     torch.testing.assert_close(more, less, atol=1e-4, rtol=1e-5)
-    assert evaluate(setup.model, [group])[setup.name] == pytest.approx(evaluate(setup.model, [setup.group])[setup.name], abs=1e-4)
+    assert evaluate(setup.model, [group])[setup.name] == pytest.approx(
+        evaluate(setup.model, [setup.group])[setup.name], abs=1e-4
+    )
 
 
 def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
@@ -140,9 +142,7 @@ def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
     predictions = infer(setup.model, [setup.group])[0, setup.name]
     whole, left, right = (spec.task.meter(spec.facts) for _ in range(3))
     for number, (prediction, example) in enumerate(zip(predictions, setup.examples, strict=True)):
-        gold = spec.task.gold(
-            example.labels[setup.name], example, units_of(example, setup.group.units), spec.facts
-        )
+        gold = spec.task.gold(example.labels[setup.name], example, units_of(example, setup.group.units), spec.facts)
         whole.update(prediction, gold)
         (left if number < 3 else right).update(prediction, gold)
     left.merge(right)
@@ -151,7 +151,9 @@ def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
 
 
 def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
-    examples = [replace(example, text=" ".join([example.text] * 40), words=None, labels={}) for example in setup.examples]
+    examples = [
+        replace(example, text=" ".join([example.text] * 40), words=None, labels={}) for example in setup.examples
+    ]
     group = tiny.group_of(setup.specs, examples, setup.tokenizer)
     bare = GroupData(group.tasks, examples, group.rows, group.units)
     predictions = infer(setup.model, [bare])[0, setup.name]
@@ -164,9 +166,13 @@ def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int
     variant = EncoderConfig.lookup(name)
     assert issubclass(variant, EncoderVariant)
     torch.manual_seed(0)
-    encoder = variant.model_validate({"type": name, **variant.contract_variants()[number]}).build(  # type: ignore[attr-defined]
-        vocab_size=60, pad_id=0
-    ).eval()
+    encoder = (
+        variant.model_validate({"type": name, **variant.contract_variants()[number]})
+        .build(  # type: ignore[attr-defined]
+            vocab_size=60, pad_id=0
+        )
+        .eval()
+    )
     from braid.data.packing import pack_ids
 
     rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16], [17]]

@@ -16,7 +16,12 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.tasks.base import Task
 
 ENCODER: dict[str, Any] = {
-    "type": "bert", "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "dropout": 0.0,
+    "type": "bert",
+    "hidden_size": 32,
+    "layers": 2,
+    "heads": 2,
+    "intermediate_size": 64,
+    "dropout": 0.0,
 }
 
 

@@ -1,9 +1,9 @@
 """Braid: one text encoder that does many tasks.
 
-    import braid
-    run = braid.train(braid.Recipe.load("recipe.yaml"))
-    model = braid.load(run.directory)
-    model("some text")["sentiment"].label
+import braid
+run = braid.train(braid.Recipe.load("recipe.yaml"))
+model = braid.load(run.directory)
+model("some text")["sentiment"].label
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def load(run: str | os.PathLike[str] | Run, **options: Any) -> Model:
     """The model in a run directory, ready to predict; see `braid.predict.model.Model`."""
     from braid.predict.model import Model
 
-    directory = getattr(run, "directory", run)
+    directory: Any = getattr(run, "directory", run)
     return Model.load(Path(directory), **options)
 
 

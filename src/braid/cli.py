@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from braid.errors import BraidError
+from braid.errors import BraidError, Interrupted
 
 app = typer.Typer(
     name="braid",
@@ -49,7 +49,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Debug = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """One text encoder that does many tasks."""
     global _debug
@@ -67,15 +69,9 @@ def train(
     """Train the tasks of a recipe; writes its run directory."""
     from braid.config.recipe import Recipe
     from braid.run.train import train as run_training
-    from braid.training.trainer import Interrupted
 
     loaded = Recipe.load(recipe, overrides or [])
-    try:
-        run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
-    except Interrupted as stopped:
-        words = " ".join(["braid train", str(recipe), *(overrides or []), "--resume"])
-        print(f"stopped; everything is saved. Go on with: {words}", file=sys.stderr)
-        raise typer.Exit(128 + stopped.signal) from None
+    run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
     _print_figures(run.metrics)
     print(f"model: {run.directory}   try: braid predict {run.directory}", file=sys.stderr)
 
@@ -102,7 +98,7 @@ def predict(
     run: RunArgument,
     file: Annotated[str, typer.Argument(help="Texts or JSON rows, one a line; - is standard input.")] = "-",
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
 ) -> None:
     """Predict every task for each line; writes JSON rows in the same order."""
@@ -222,6 +218,9 @@ def main() -> None:
             traceback.print_exc()
         print(f"braid: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as stopped:
+        print(f"braid: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.number)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)

@@ -140,3 +140,11 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     if near is not None:
         return f"did you mean {near!r}?"
     return f"allowed: {', '.join(options)}" if options else "nothing is allowed here"
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal (`number`); everything up to the last step is saved in `directory`."""
+
+    def __init__(self, number: int, directory: str) -> None:
+        self.number, self.directory = number, directory
+        super().__init__(f"stopped; everything is saved in {directory}. Go on with the same command and --resume")

@@ -18,8 +18,13 @@ from braid.encoders.bert import Bert
 from braid.errors import BraidError
 
 SIZES: dict[str, Any] = {
-    "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
-    "max_position_embeddings": 40, "type_vocab_size": 2,
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+    "type_vocab_size": 2,
 }
 KINDS: dict[str, Any] = {
     "bert": lambda: transformers.BertConfig(**SIZES),

@@ -23,10 +23,14 @@ def rows(n: int, start: int = 0) -> list[dict[str, Any]]:
         place = PLACES[k % len(PLACES)]
         text = f"visit to {place} was {WORDS[mood][k // 2 % 4]} in week {k}"
         at = text.index(place)
-        out.append({
-            "text": text, "mood": mood, "score": 4.5 if mood == "pos" else 0.5,
-            "places": [{"start": at, "end": at + len(place), "label": "PLACE"}],
-        })
+        out.append(
+            {
+                "text": text,
+                "mood": mood,
+                "score": 4.5 if mood == "pos" else 0.5,
+                "places": [{"start": at, "end": at + len(place), "label": "PLACE"}],
+            }
+        )
     return out
 
 

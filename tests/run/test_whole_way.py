@@ -25,7 +25,11 @@ Recipes = Callable[..., dict[str, Any]]
 
 def command(*arguments: str, text: str | None = None, timeout: int = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "braid", *arguments], input=text, capture_output=True, text=True, timeout=timeout,
+        [sys.executable, "-m", "braid", *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
         check=False,
     )
 
@@ -67,7 +71,7 @@ def test_transformers_reads_encoder_and_tokenizer(small_run: Path) -> None:
 
 def test_typed_results_point_into_the_users_string(small_run: Path) -> None:
     model = braid.load(small_run)
-    result = model("visit to 上海 was great in week 77")
+    result = model("visit to 上海 was great in week 8")
     assert result["mood"].label == "pos"
     assert sum(result["mood"].probabilities.values()) == pytest.approx(1.0, abs=1e-3)
     (span,) = result["places"].spans
@@ -105,7 +109,19 @@ def test_one_pass_equals_each_alone(small_run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "\n", "\x00", "\ud800 lone", "🙂" * 50, "ｆｕｌｌ　ｗｉｄｔｈ", "a" * 100_000, "北京" * 50_000, "[SEP] [MASK]"]
+    "text",
+    [
+        "",
+        " ",
+        "\n",
+        "\x00",
+        "\ud800 lone",
+        "🙂" * 50,
+        "ｆｕｌｌ　ｗｉｄｔｈ",
+        "a" * 100_000,
+        "北京" * 50_000,
+        "[SEP] [MASK]",
+    ],
 )
 def test_odd_texts_give_clean_results(small_run: Path, text: str) -> None:
     result = braid.load(small_run)(text)
@@ -144,7 +160,9 @@ def test_commands(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     shown = runner.invoke(app, ["evaluate", str(small_run), "--split", "dev", "--json"])
     assert set(json.loads(shown.stdout)) == {"mood", "places", "score"}
     file = tmp_path / "in.jsonl"
-    file.write_text('{"text": "visit to Rome was bad in week 5", "id": 7}\n{"words": ["visit", "Paris"]}\n', encoding="utf-8")
+    file.write_text(
+        '{"text": "visit to Rome was bad in week 5", "id": 7}\n{"words": ["visit", "Paris"]}\n', encoding="utf-8"
+    )
     out = tmp_path / "out.jsonl"
     done = runner.invoke(app, ["predict", str(small_run), str(file), "--tasks", "mood,places", "-o", str(out)])
     assert done.exit_code == 0
@@ -319,7 +337,8 @@ def test_an_interrupted_run_resumes(recipe_of: Recipes, tmp_path: Path) -> None:
 
 
 def test_help_needs_no_heavy_imports() -> None:
-    code = "import sys, braid.cli; print([m for m in ('torch', 'transformers', 'pyarrow', 'pydantic') if m in sys.modules])"
+    heavy = ("torch", "transformers", "pyarrow", "pydantic")
+    code = f"import sys, braid.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from braid.balancing.sum import Sum
 from braid.config.training import FreezeConfig, TrainConfig
 from braid.data.example import Example
 from braid.data.groups import make_batch
 from braid.data.plan import Plan, split_step
 from braid.data.samplers.proportional import Proportional
+from braid.errors import Interrupted
 from braid.model.network import BraidModel
 from braid.optim.groups import apply_freeze, named_parameters
 from braid.training.loss import loss_scales, task_losses
-from braid.training.trainer import Interrupted, Trainer
+from braid.training.trainer import Trainer
 
 KINDS = {"label": "classification", "tags": "tagging", "score": "regression"}
 
@@ -39,9 +40,7 @@ def mixed() -> tuple[Any, Any, Any]:
     examples = {}
     for name, kind in KINDS.items():
         rows = [tiny.example_of(row, name) for row in tiny.specimens(kind, 24)]
-        examples[name] = [
-            Example(e.text, e.pair, e.words, {} if k % 5 == 4 else e.labels) for k, e in enumerate(rows)
-        ]
+        examples[name] = [Example(e.text, e.pair, e.words, {} if k % 5 == 4 else e.labels) for k, e in enumerate(rows)]
     tokenizer = tiny.tokenizer_of([e for rows in examples.values() for e in rows])
     specs = tiny.specs_of({name: tiny.task_of(kind) for name, kind in KINDS.items()}, examples)
     groups = [tiny.group_of({name: specs[name]}, examples[name], tokenizer) for name in KINDS]
@@ -54,13 +53,28 @@ def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer
     model = BraidModel(tiny.encoder_of(tokenizer, **config.pop("encoder", {})), specs)
     train = TrainConfig(**{"batch_rows": 16, "lr": 1e-3, "precision": "fp32", **config})
     plan = Plan(
-        lengths=tuple(group.rows.lengths for group in groups), rates=(1.0,) * len(groups), sampler=Proportional(),
-        epochs=train.epochs, seed=1, batch_tokens=train.tokens_per_batch, batch_rows=train.batch_rows,
+        lengths=tuple(group.rows.lengths for group in groups),
+        rates=(1.0,) * len(groups),
+        sampler=Proportional(),
+        epochs=train.epochs,
+        seed=1,
+        batch_tokens=train.tokens_per_batch,
+        batch_rows=train.batch_rows,
     )
     run.mkdir(parents=True, exist_ok=True)
     return Trainer(
-        model=model, plan=plan, groups=groups, dev=groups, config=train, weights={"label": 1.0, "tags": 0.5, "score": 2.0},
-        balancer=Sum(), display=Silent(), run=run, device=torch.device("cpu"), precision="fp32", fingerprint="x",
+        model=model,
+        plan=plan,
+        groups=groups,
+        dev=groups,
+        config=train,
+        weights={"label": 1.0, "tags": 0.5, "score": 2.0},
+        balancer=Sum(),
+        display=Silent(),
+        run=run,
+        device=torch.device("cpu"),
+        precision="fp32",
+        fingerprint="x",
     )
 
 
@@ -149,9 +163,7 @@ def test_the_best_weights_are_those_of_the_best_evaluation(mixed: Any, tmp_path:
     trainer = trainer_of(mixed, tmp_path, epochs=4, lr=5e-3, best=["label", "score.mse"])
     result = trainer.train()
     assert result.best is not None
-    scores = {
-        step: (found["label"]["accuracy"] - found["score"]["mse"]) / 2 for step, found in result.history
-    }
+    scores = {step: (found["label"]["accuracy"] - found["score"]["mse"]) / 2 for step, found in result.history}
     assert result.best["step"] == max(scores, key=lambda step: scores[step])
     assert result.best["score"] == pytest.approx(max(scores.values()))
     best = load_file(tmp_path / "state" / "best" / "weights.safetensors")

@@ -41,6 +41,14 @@ def read_json(path: Path) -> Any:
         raise RunDirectoryError(f"{path} cannot be read: {error}") from error
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises RunDirectoryError that names the file."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} holds no mapping but a {type(content).__name__}")
+    return content
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors; every tensor on its own memory."""
     save_file(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from braid.checkpoint.files import load_tensors, read_json, replace_directory, save_tensors, write_json
+from braid.checkpoint.files import load_tensors, read_mapping, replace_directory, save_tensors, write_json
 from braid.config.families import EncoderConfig, TaskConfig
 from braid.data.tokens import Tokenizer, load_tokenizer
 from braid.encoders.base import Encoder, EncoderVariant
@@ -84,11 +84,13 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
         raise RunDirectoryError(f"there is no run directory {directory.resolve()}")
     folder = directory / "encoder"
     if not folder.is_dir():
-        state = " It holds an unfinished run: go on with `braid train RECIPE --resume`." if (
-            directory / "state"
-        ).is_dir() else ""
+        state = (
+            " It holds an unfinished run: go on with `braid train RECIPE --resume`."
+            if (directory / "state").is_dir()
+            else ""
+        )
         raise RunDirectoryError(f"{directory} is no run directory: it has no encoder/.{state}")
-    options = read_json(folder / "braid.json")
+    options = read_mapping(folder / "braid.json")
     max_length, stride = options.get("max_length"), options.get("stride")
     if not isinstance(max_length, int) or not isinstance(stride, int):
         raise RunDirectoryError(f"{folder / 'braid.json'} lacks max_length or stride")
@@ -100,7 +102,7 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
     specs, states = {}, {}
     for name in _task_names(directory, tasks):
         path = directory / "tasks" / name
-        content = read_json(path / "task.json")
+        content = read_mapping(path / "task.json")
         _check_hash(name, path, content, sha256, force=force)
         given = {"type": content.get("type"), **content.get("options", {})}
         task = _variant(TaskConfig, given, path / "task.json")
@@ -120,9 +122,11 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
 def task_names(directory: Path) -> list[str]:
     """The tasks of a run directory, in the order of its recipe as far as that is known, then by name."""
     folder = directory / "tasks"
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name)) if (
-        folder.is_dir()
-    ) else []
+    found = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and NAME.fullmatch(path.name))
+        if (folder.is_dir())
+        else []
+    )
     return [name for name in found if not name.startswith(".")]
 
 
@@ -139,7 +143,8 @@ def _task_names(directory: Path, wanted: list[str] | None) -> list[str]:
 def _check_hash(name: str, path: Path, content: Mapping[str, Any], sha256: str, *, force: bool) -> None:
     if content.get("encoder_sha256") != sha256 and not force:
         raise RunDirectoryError(
-            f"{path}: task {name!r} was trained on another encoder (sha256 {str(content.get('encoder_sha256'))[:12]}..., "
+            f"{path}: task {name!r} was trained on another encoder (sha256 "
+            f"{str(content.get('encoder_sha256'))[:12]}..., "
             f"here is {sha256[:12]}...). Its predictions would be noise. Use --force to load it all the same."
         )
 

@@ -23,7 +23,7 @@ from braid.errors import RunDirectoryError
 @dataclass
 class Progress:
     """Where a run stands. *step*: optimiser steps done; *fingerprint*: hash of all that fixes the course of the run;
-    *best*: step and score of the best evaluation so far; *stale*: evaluations since then; *seconds*, *tokens*: spent."""
+    *best*: step and score of the best evaluation so far; *stale*: evaluations since; *seconds*, *tokens*: spent."""
 
     step: int = 0
     fingerprint: str = ""
@@ -106,7 +106,7 @@ def load_best(run: Path, model: nn.Module) -> Mapping[str, Any] | None:
     if not (folder / "best.json").is_file():
         return None
     model.load_state_dict(load_tensors(folder / "weights.safetensors"))
-    return read_json(folder / "best.json")  # type: ignore[no-any-return]
+    return read_json(folder / "best.json")
 
 
 def _states(run: Path) -> Iterator[tuple[int, Path]]:

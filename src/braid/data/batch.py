@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -111,4 +112,4 @@ class Batch:
     def __iter__(self) -> Iterator[slice]:
         """Each row's slice of the token dimension."""
         bounds = self.cu_seqlens.tolist()
-        return (slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False))
+        return (slice(a, b) for a, b in pairwise(bounds))

@@ -148,7 +148,7 @@ class TokenRows:
 
 def _chunk(batch: pa.RecordBatch) -> _Chunk:
     def numbers(name: str) -> np.ndarray:
-        return batch.column(name).to_numpy(zero_copy_only=True)  # type: ignore[no-any-return]
+        return batch.column(name).to_numpy(zero_copy_only=True)
 
     def lists(name: str) -> tuple[np.ndarray, np.ndarray]:
         column = batch.column(name)

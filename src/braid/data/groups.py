@@ -110,7 +110,9 @@ def _table(
     return TargetTable(has=has, counts=np.asarray(counts, dtype=np.int64), arrays=arrays)
 
 
-def make_batch(groups: Sequence[GroupData], step: Sequence[tuple[int, int]], tasks: Iterable[str] | None = None) -> Batch:
+def make_batch(
+    groups: Sequence[GroupData], step: Sequence[tuple[int, int]], tasks: Iterable[str] | None = None
+) -> Batch:
     """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have)."""
     wanted = None if tasks is None else set(tasks)
     places: dict[str, list[tuple[int, TargetTable, int]]] = {}

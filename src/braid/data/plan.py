@@ -116,7 +116,7 @@ def fill_by_tokens(rows: Sequence[tuple[int, int]], sizes: Sequence[int], budget
 
 
 def split_step(step: Step, lengths: Sequence[np.ndarray], parts: int) -> list[Step]:
-    """A global batch divided into `parts` of nearly equal tokens (for accumulation and ranks); empty parts are left out.
+    """A global batch divided into `parts` of nearly equal tokens (for accumulation and ranks); empty ones are left out.
 
     Longest rows are dealt first, each to the part with the fewest tokens."""
     if parts == 1:

@@ -78,7 +78,7 @@ def _here(examples: Sequence[Example], tokenizer: Tokenizer, options: WindowOpti
 def _in_processes(
     examples: Sequence[Example], tokenizer: Tokenizer, options: WindowOptions, n: int
 ) -> Iterator[pa.RecordBatch]:
-    """Chunks dealt to `n` processes, results in order. A thread talks to each process; at most 2n chunks are under way."""
+    """Chunks dealt to `n` processes, results in order. A thread talks to each; at most 2n chunks are under way."""
     setup = json.dumps({"tokenizer": tokenizer.rust.to_str(), "options": asdict(options)}).encode()
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, "-m", "braid.data.token_worker"]

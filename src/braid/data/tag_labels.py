@@ -145,7 +145,11 @@ class TagLabels:
         elif not isinstance(label, list | tuple) or label:
             self._add_tags(read_tags(label, example), example)
         if self.types and self.tags:
-            raise LabelError("some rows carry tags and some carry spans; give all rows of a task labels of one kind")
+            kind, other = ("spans", "tags") if is_spans(label) else ("tags", "spans")
+            raise LabelError(
+                f"{example.place}: this row carries {kind}, rows before it carry {other}; "
+                "give all rows of a task labels of one kind"
+            )
 
     def _add_tags(self, tags: list[str], example: Example) -> None:
         self.tags.update(tags)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
-from typing import BinaryIO
+from typing import IO
 
 import pyarrow as pa
 from tokenizers import Tokenizer as RustTokenizer
@@ -23,14 +23,14 @@ from braid.data.windows import WindowOptions, tokenise
 from braid.errors import BraidError
 
 
-def write_message(stream: BinaryIO, content: bytes) -> None:
+def write_message(stream: IO[bytes], content: bytes) -> None:
     """One length-prefixed message."""
     stream.write(struct.pack("<Q", len(content)))
     stream.write(content)
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> bytes | None:
+def read_message(stream: IO[bytes]) -> bytes | None:
     """The next message, or None at the end of the stream."""
     head = stream.read(8)
     if len(head) < 8:

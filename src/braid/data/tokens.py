@@ -151,7 +151,7 @@ def _parts(encoding: Any) -> list[tuple[np.ndarray, int]]:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a directory in transformers' layout (tokenizer.json, else vocab.txt or what AutoTokenizer reads)."""
+    """The tokenizer of a directory in transformers' layout (tokenizer.json, else what AutoTokenizer reads)."""
     files = {name: _json(directory / name) for name in _CONFIG_FILES if (directory / name).is_file()}
     if (directory / "tokenizer.json").is_file():
         return Tokenizer(_rust_from_file(directory / "tokenizer.json"), files)

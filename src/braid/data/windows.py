@@ -64,9 +64,7 @@ def _input(example: Example, kind: UnitKind) -> _Input:
     return _Input(" ".join(pieces), np.stack([starts, starts + sizes], axis=1), units)
 
 
-def tokenise(
-    examples: Sequence[Example], tokenizer: Tokenizer, options: WindowOptions
-) -> Iterator[list[Window]]:
+def tokenise(examples: Sequence[Example], tokenizer: Tokenizer, options: WindowOptions) -> Iterator[list[Window]]:
     """The windows of every example, in order; one batched call of the tokenizer."""
     inputs = [_input(example, options.units) for example in examples]
     texts = tokenizer.encode_batch([item.fed for item in inputs])

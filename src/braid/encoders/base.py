@@ -31,7 +31,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def layer_of(self, name: str) -> int:
-        """Depth of a parameter by its name: 0 for embeddings, 1..n_layers; for layer-wise learning rates and freezing."""
+        """Depth of a parameter by its name: 0 for embeddings, 1..n_layers; for layer-wise rates and freezing."""
 
     @abstractmethod
     def hf_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""bert: our own packed BERT, and every checkpoint that is one: BERT, RoBERTa, XLM-R, ELECTRA, ALBERT, DistilBERT, ERNIE.
+"""bert: our own packed BERT, for BERT, RoBERTa, XLM-R, ELECTRA, ALBERT, DistilBERT, ERNIE and MacBERT checkpoints.
 
 Hidden states equal transformers' (fp32, 1e-5); what is saved loads in `AutoModel` again.
 """
@@ -157,7 +157,13 @@ class Bert(EncoderVariant):
 
     @classmethod
     def contract_variants(cls) -> Sequence[dict[str, Any]]:
-        tiny: dict[str, Any] = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_positions": 64}
+        tiny: dict[str, Any] = {
+            "hidden_size": 32,
+            "layers": 2,
+            "heads": 2,
+            "intermediate_size": 64,
+            "max_positions": 64,
+        }
         return [tiny, {**tiny, "embedding_size": 16}, {**tiny, "share_layers": True}]
 
 
@@ -196,8 +202,13 @@ def _modern(name: str) -> str:
 
 
 def _check(
-    encoder: BertEncoder, layout: Layout, shape: Shape, names: list[str], found: dict[str, str],
-    checkpoint: Checkpoint, directory: Path,
+    encoder: BertEncoder,
+    layout: Layout,
+    shape: Shape,
+    names: list[str],
+    found: dict[str, str],
+    checkpoint: Checkpoint,
+    directory: Path,
 ) -> None:
     """Every tensor there, each of the size that the config says. Raises BraidError naming all that are not."""
     expected = {name: tuple(parameter.shape) for name, parameter in encoder.state_dict().items()}
@@ -210,7 +221,9 @@ def _check(
             misfits.append(f"{theirs} is {list(checkpoint.shapes[found[theirs]])}, config.json says {list(size)}")
     if missing or misfits:
         lines = [f"missing: {', '.join(missing[:20])}{' ...' if len(missing) > 20 else ''}"] if missing else []
-        raise BraidError(f"the weights in {directory} do not fit its config.json:\n    " + "\n    ".join(lines + misfits[:20]))
+        raise BraidError(
+            f"the weights in {directory} do not fit its config.json:\n    " + "\n    ".join(lines + misfits[:20])
+        )
 
 
 def _config(shape: Shape, layout: Layout, std: float) -> dict[str, Any]:

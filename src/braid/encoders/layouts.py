@@ -16,14 +16,16 @@ from torch import Tensor
 from braid.errors import BraidError
 from braid.nn.transformer import ACTIVATIONS, Shape
 
-_EMBEDDINGS = {
+Rules = dict[str, str | tuple[str, ...]]
+
+_EMBEDDINGS: Rules = {
     "embeddings.word.weight": "embeddings.word_embeddings.weight",
     "embeddings.position.weight": "embeddings.position_embeddings.weight",
     "embeddings.segment.weight": "embeddings.token_type_embeddings.weight",
     "embeddings.task.weight": "embeddings.task_type_embeddings.weight",
     "embeddings.norm": "embeddings.LayerNorm",
 }
-_BERT = {
+_BERT: Rules = {
     **_EMBEDDINGS,
     "embeddings.project": "embeddings_project",
     "layers.{i}.qkv": (
@@ -38,7 +40,7 @@ _BERT = {
     "layers.{i}.output_norm": "encoder.layer.{i}.output.LayerNorm",
 }
 _ALBERT_LAYER = "encoder.albert_layer_groups.{g}.albert_layers.{j}"
-_ALBERT = {
+_ALBERT: Rules = {
     **_EMBEDDINGS,
     "embeddings.project": "encoder.embedding_hidden_mapping_in",
     "layers.{i}.qkv": (
@@ -52,7 +54,7 @@ _ALBERT = {
     "layers.{i}.output": f"{_ALBERT_LAYER}.ffn_output",
     "layers.{i}.output_norm": f"{_ALBERT_LAYER}.full_layer_layer_norm",
 }
-_DISTILBERT = {
+_DISTILBERT: Rules = {
     **_EMBEDDINGS,
     "layers.{i}.qkv": (
         "transformer.layer.{i}.attention.q_lin",

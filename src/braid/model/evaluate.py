@@ -30,9 +30,12 @@ def evaluate(
     """Metrics of all tasks over the whole set; a row without a task's label adds nothing to that task.
 
     A task without any labelled row is left out. Raises DataError for labels that the task cannot hold."""
-    return {task: meter.compute() for task, meter in meters(
-        model, groups, batch_tokens=batch_tokens, device=device, precision=precision, progress=progress
-    ).items()}
+    return {
+        task: meter.compute()
+        for task, meter in meters(
+            model, groups, batch_tokens=batch_tokens, device=device, precision=precision, progress=progress
+        ).items()
+    }
 
 
 def meters(model: BraidModel, groups: Sequence[GroupData], **options: Any) -> dict[str, Meter]:

@@ -78,7 +78,7 @@ class Embeddings(nn.Module):
         if self.task is not None:
             hidden_TM = hidden_TM + self.task.weight[0]
         hidden_TM = self.dropout(self.norm(hidden_TM))
-        return hidden_TM if self.project is None else self.project(hidden_TM)  # type: ignore[no-any-return]
+        return hidden_TM if self.project is None else self.project(hidden_TM)
 
 
 class Layer(nn.Module):
@@ -106,4 +106,4 @@ class Layer(nn.Module):
         context_TD = attend(qkv_T3HE, batch, dropout=dropout).reshape(tokens, size)
         hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention_output(context_TD)))
         inner_TF = self.activation(self.intermediate(hidden_TD))
-        return self.output_norm(hidden_TD + self.dropout(self.output(inner_TF)))  # type: ignore[no-any-return]
+        return self.output_norm(hidden_TD + self.dropout(self.output(inner_TF)))

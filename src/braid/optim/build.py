@@ -26,7 +26,7 @@ def warmup_steps(train: TrainConfig, total: int) -> int:
 
 
 def rate(train: TrainConfig, total: int, step: int) -> float:
-    """What the learning rates are multiplied by at a step (from 0): linear warm-up, then the schedule, to 0 at `total`."""
+    """What the learning rates are multiplied by at a step (from 0): linear warm-up, then down to 0 at `total`."""
     warm = warmup_steps(train, total)
     if step < warm:
         return step / max(1, warm)

@@ -26,8 +26,10 @@ def example_of(given: Input, *, place: Place | None = None) -> Example:
         return Example(given[0], given[1], place=place)
     if isinstance(given, Mapping):
         return _row(given, place)
-    raise BraidError(f"cannot predict on {type(given).__name__}: give a text, (text, pair), or a row such as "
-                     '{"text": ...}, {"text": ..., "pair": ...}, {"words": [...]}')
+    raise BraidError(
+        f"cannot predict on {type(given).__name__}: give a text, (text, pair), or a row such as "
+        '{"text": ...}, {"text": ..., "pair": ...}, {"words": [...]}'
+    )
 
 
 def _row(row: Mapping[str, Any], place: Place | None) -> Example:

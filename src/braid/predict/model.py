@@ -38,8 +38,13 @@ class Model:
     """One encoder with the heads of all its tasks."""
 
     def __init__(
-        self, loaded: LoadedModel, directory: Path, *, device: str = "auto",
-        precision: Literal["auto", "fp32", "bf16"] = "auto", batch_tokens: int = 8192,
+        self,
+        loaded: LoadedModel,
+        directory: Path,
+        *,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        batch_tokens: int = 8192,
     ) -> None:
         self.directory = directory
         self.network = loaded.network
@@ -64,7 +69,9 @@ class Model:
         return dict(self.network.specs)
 
     @overload
-    def __call__(self, inputs: str | tuple[str, str] | dict[str, Any], tasks: Iterable[str] | None = None) -> Result: ...
+    def __call__(
+        self, inputs: str | tuple[str, str] | dict[str, Any], tasks: Iterable[str] | None = None
+    ) -> Result: ...
     @overload
     def __call__(self, inputs: list[Any], tasks: Iterable[str] | None = None) -> list[Result]: ...
     def __call__(self, inputs: Any, tasks: Iterable[str] | None = None) -> Result | list[Result]:
@@ -102,7 +109,11 @@ class Model:
         if not groups:
             raise BraidError(f"no task of {self.directory} has data for the split {split!r}")
         return evaluate(
-            self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision,
+            self.network,
+            groups,
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            precision=self.precision,
             progress=progress,
         )
 
@@ -167,8 +178,8 @@ class Model:
         if plain and kinds:
             bare = self._windows(examples, "none", windows=self._windowed(plain))
             alone = []
-            for number, windows in enumerate(bare):
-                same = [kind for kind in kinds if _same(windows, cut[kind][number])]
+            for number, alone_windows in enumerate(bare):
+                same = [kind for kind in kinds if _same(alone_windows, cut[kind][number])]
                 if same:
                     rides[same[0]].add(number)
                 else:

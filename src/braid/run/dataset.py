@@ -68,7 +68,9 @@ def read_data(recipe: Recipe, *, splits: Iterable[str] = SPLITS) -> ReadData:
                 data = {name: recipe.tasks[name].data for name in tasks}
                 reads[split].append(read_group(data, split, seed=recipe.seed))
             except DataError as error:
-                problems += [replace(p, what=f"{error.title} {p.what}" if error.title else p.what) for p in error.problems]
+                problems += [
+                    replace(p, what=f"{error.title} {p.what}" if error.title else p.what) for p in error.problems
+                ]
     if problems:
         raise DataError(list(dict.fromkeys(problems)), title="the data cannot be used:")
     return ReadData(groups, reads)
@@ -127,17 +129,22 @@ def window_options(
 
 
 def tokenised(
-    recipe: Recipe, data: ReadData, facts: Mapping[str, Facts], split: str, tokenizer: Tokenizer, *, max_length: int,
-    stride: int, progress: Callable[[int], None] = lambda done: None,
+    recipe: Recipe,
+    data: ReadData,
+    facts: Mapping[str, Facts],
+    split: str,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    stride: int,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[GroupData]:
     """One split of every group as token rows, without targets."""
     out = []
     for tasks, read in zip(data.groups, data.reads[split], strict=True):
         options = window_options(recipe, tasks, facts, max_length=max_length, stride=stride)
         cache = Path(recipe.cache) if recipe.cache else None
-        rows = prepare(
-            read.examples, tokenizer, options, cache=cache, workers=recipe.train.workers, progress=progress
-        )
+        rows = prepare(read.examples, tokenizer, options, cache=cache, workers=recipe.train.workers, progress=progress)
         out.append(GroupData(tasks, read.examples, rows, options.units))
     return out
 

@@ -48,7 +48,7 @@ class Run:
 
     def scores(self, split: str = "test") -> Scores:
         """{task: {metric: value}} of a split."""
-        return self.metrics.get(split, {})  # type: ignore[no-any-return]
+        return self.metrics.get(split, {})
 
 
 def train(
@@ -106,8 +106,13 @@ def _links(recipe: Recipe) -> list[Any]:
 
 
 def _trainer(
-    recipe: Recipe, model: BraidModel, groups: Mapping[str, list[GroupData]], directory: Path, fingerprint: str,
-    device: torch.device, precision: Any,
+    recipe: Recipe,
+    model: BraidModel,
+    groups: Mapping[str, list[GroupData]],
+    directory: Path,
+    fingerprint: str,
+    device: torch.device,
+    precision: Any,
 ) -> Trainer:
     chain = recipe.parsed_chain
     sampler, balancer = recipe.train.sampler, recipe.train.balancer
@@ -144,8 +149,13 @@ def _trainer(
 
 
 def _finish(
-    recipe: Recipe, parts: Parts, model: BraidModel, groups: Mapping[str, list[GroupData]], result: TrainResult,
-    directory: Path, trainer: Trainer,
+    recipe: Recipe,
+    parts: Parts,
+    model: BraidModel,
+    groups: Mapping[str, list[GroupData]],
+    result: TrainResult,
+    directory: Path,
+    trainer: Trainer,
 ) -> Run:
     sha256 = save_encoder(
         directory, parts.encoder, recipe.encoder, parts.tokenizer, max_length=parts.max_length, stride=parts.stride
@@ -153,7 +163,10 @@ def _finish(
     save_tasks(directory, model, sha256)
     figures: dict[str, Any] = {
         split: evaluate(
-            model, filled, batch_tokens=recipe.train.eval_batch_tokens, device=trainer.device,
+            model,
+            filled,
+            batch_tokens=recipe.train.eval_batch_tokens,
+            device=trainer.device,
             precision=trainer.precision,
         )
         for split in ("dev", "test")
@@ -164,9 +177,7 @@ def _finish(
         "seconds": round(result.seconds, 2),
         "tokens": result.tokens,
         "tokens_per_second": round(result.tokens / result.seconds) if result.seconds else 0,
-        "truncated": {
-            " & ".join(group.tasks): group.truncated() for group in groups["train"] if group.truncated()
-        },
+        "truncated": {" & ".join(group.tasks): group.truncated() for group in groups["train"] if group.truncated()},
         "best": None if result.best is None else {key: result.best[key] for key in ("step", "score", "by")},
     }
     write_json(directory / "metrics.json", figures)
@@ -253,7 +264,7 @@ def _print(message: str) -> None:
 
 def read_metrics(directory: Path) -> Mapping[str, Any]:
     """metrics.json of a run."""
-    return read_json(directory / "metrics.json")  # type: ignore[no-any-return]
+    return read_json(directory / "metrics.json")
 
 
 def require_split(split: str) -> str:

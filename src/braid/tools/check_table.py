@@ -98,8 +98,12 @@ def _findings(report: Report) -> Table:
     for finding in report.findings:
         style = "yellow" if finding.severe else ""
         table.add_row(
-            escape(finding.task), finding.split, f"{finding.count:,}", escape(finding.what),
-            escape("\n".join(finding.places)), style=style,
+            escape(finding.task),
+            finding.split,
+            f"{finding.count:,}",
+            escape(finding.what),
+            escape("\n".join(finding.places)),
+            style=style,
         )
     table.columns[3].overflow = table.columns[4].overflow = "fold"
     return table

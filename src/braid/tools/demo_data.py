@@ -32,7 +32,7 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 DEMO_TEXTS = (
     "上周五晚上我和高雨涵去松泉茶楼吃饭，红烧豆腐不油腻，不过服务员有点冷淡。",
     "请帮梁建宁订下周日中午翠悦小厨的4人桌。",
-    "Nadia Tolford and I ate at Willow Anchor Bistro last Sunday evening. The steamed squid was not bland at all.",
+    "Nadia Tolford and I ate at Willow Anchor Bistro last Sunday evening. The steamed squid was not bland.",
     "The room at Hotel Amber Wharf was bright, but the manager was never helpful.",
     "Oscar Fenmere 推荐的 Hotel Copper Lily 在金桥市，虽然浴室很破旧，但老板非常热情。",
     "从白溪到云江坐了5个小时，风景一点也不无聊。",
@@ -45,7 +45,7 @@ _ZH_MARKS = "，。？"
 _SHARES = {"train": (0.0, 0.7), "dev": (0.7, 0.85), "test": (0.85, 1.0)}
 _MISSING = 0.08  # of the training notes lack one of their two labels, as real collections do
 _MIXED = 0.12  # of the Chinese notes name English persons, places and things
-_OPPOSITE = 0.35  # of the opinions have a clause of praise and one of blame
+_OPPOSITE = 0.3  # of the opinions have a clause of praise and one of blame
 _NEGATED = 0.2  # of the clauses say what they say with a negation
 _LEAD = 0.5  # of the opinions begin with what happened
 
@@ -167,18 +167,16 @@ class _Draft:
             return
         topic = grammar.TOPICS[self.language][self.rng.choice(grammar.ASKED)]
         pattern = self.rng.choice(grammar.UNDECIDED[self.language])
-        self.add(self.with_opinion(pattern, topic, self.rng.choice([topic.praise, topic.blame])))
+        self.add(self.with_opinion(pattern, topic, good=self.rng.random() < 0.5))
 
     def opinion(self, *, good: bool) -> None:
-        """Word what happened and what it was like. Of two opposite clauses the conjunction says which one counts."""
+        """Word what happened and what it was like. Of two opposite clauses the one after "but" counts."""
         scene, judged = self.rng.choice(list(grammar.SCENES.items()))
         first, second = self.rng.sample([grammar.TOPICS[self.language][name] for name in judged], 2)
         if self.rng.random() < _LEAD:
             self.add(self.rng.choice(grammar.LEADS[self.language][scene]))
         agree = self.rng.random() > _OPPOSITE
-        opposed = self.rng.choice([grammar.FIRST_DECIDES, grammar.LAST_DECIDES])
-        patterns = grammar.BOTH_AGREE if agree else opposed
-        frame = self.rng.choice(patterns[self.language])
+        frame = self.rng.choice((grammar.BOTH_AGREE if agree else grammar.OPPOSED)[self.language])
         frame = frame.replace("{A}", self.clause(first, good=good))
         self.add(frame.replace("{B}", self.clause(second, good=good == agree)))
 
@@ -186,12 +184,13 @@ class _Draft:
         """A clause that praises or blames: with a word of that kind, or with the negation of the other kind."""
         negated = self.rng.random() < _NEGATED
         pattern = self.rng.choice((grammar.NEGATED if negated else grammar.PLAIN)[self.language])
-        return self.with_opinion(pattern, topic, topic.praise if good != negated else topic.blame)
+        return self.with_opinion(pattern, topic, good=good != negated)
 
-    def with_opinion(self, pattern: str, topic: grammar.Topic, adjectives: Words) -> str:
-        """A pattern with its thing and its adjective."""
+    def with_opinion(self, pattern: str, topic: grammar.Topic, *, good: bool) -> str:
+        """A pattern with its thing and an adjective of praise or blame."""
+        general, special = (grammar.PRAISE, topic.praise) if good else (grammar.BLAME, topic.blame)
         filled = pattern.replace("{THING}", self.rng.choice(topic.things))
-        return filled.replace("{ADJ}", self.rng.choice(adjectives))
+        return filled.replace("{ADJ}", self.rng.choice(general[self.language] + special))
 
     def add(self, pattern: str) -> None:
         """Append a pattern's words with its slots filled. What an earlier pattern named keeps its name."""

@@ -128,20 +128,24 @@ def _topic(things: str, praise: str, blame: str) -> Topic:
     return Topic(_phrases(things), _words(praise), _words(blame))
 
 
+PRAISE: dict[Language, Words] = {"zh": _words("好 棒 出色"), "en": _words("good great lovely")}
+BLAME: dict[Language, Words] = {"zh": _words("差 糟糕 烂"), "en": _words("bad awful poor")}
+"""What can be said of anything; a topic has words of its own besides."""
+
 TOPICS: dict[Language, dict[str, Topic]] = {
     "zh": {
-        "taste": _topic("味道|汤|菜|{DISH}|点心", "可口 新鲜 好吃", "油腻 难吃 寡淡"),
-        "service": _topic("服务员|老板|经理", "热情 周到 耐心", "冷淡 粗心 傲慢"),
-        "room": _topic("房间|床|浴室|阳台", "干净 舒服 宽敞", "潮湿 脏 破旧"),
-        "goods": _topic("{PRODUCT}|做工|包装|颜色", "精致 结实 漂亮", "粗糙 难看 单薄"),
-        "trip": _topic("路线|风景|老 街|夜景", "迷人 好玩 有趣", "无聊 乏味 冷清"),
+        "taste": _topic("味道|汤|菜|{DISH}|点心", "可口 新鲜", "油腻 难吃"),
+        "service": _topic("服务员|老板|经理", "热情 耐心", "冷淡 粗心"),
+        "room": _topic("房间|床|浴室|阳台", "干净 舒服", "潮湿 脏"),
+        "goods": _topic("{PRODUCT}|做工|包装|颜色", "精致 结实", "粗糙 单薄"),
+        "trip": _topic("路线|风景|老 街|夜景", "迷人 有趣", "无聊 乏味"),
     },
     "en": {
-        "taste": _topic("soup|sauce|food|{DISH}|dessert", "tasty fresh delicious", "greasy bland stale"),
-        "service": _topic("manager|owner|host", "friendly patient helpful", "rude careless lazy"),
-        "room": _topic("room|bed|bathroom|balcony", "clean comfortable bright", "damp dirty shabby"),
-        "goods": _topic("{PRODUCT}|finish|wrapping|colour", "elegant sturdy pretty", "rough ugly flimsy"),
-        "trip": _topic("route|view|old town|walk", "charming lively fun", "boring dull gloomy"),
+        "taste": _topic("soup|sauce|food|{DISH}|dessert", "tasty fresh", "greasy bland"),
+        "service": _topic("manager|owner|host", "friendly helpful", "rude careless"),
+        "room": _topic("room|bed|bathroom|balcony", "clean bright", "damp dirty"),
+        "goods": _topic("{PRODUCT}|finish|wrapping|colour", "elegant sturdy", "rough flimsy"),
+        "trip": _topic("route|view|old town|walk", "charming lively", "boring gloomy"),
     },
 }
 
@@ -171,19 +175,14 @@ NEGATED: dict[Language, tuple[str, ...]] = {
     "zh": ("{THING} 不 {ADJ}", "{THING} 一点 也 不 {ADJ}", "{THING} 谈不上 {ADJ}"),
     "en": (
         "the {THING} was not {ADJ}",
-        "the {THING} was not {ADJ} at all",
         "the {THING} was never {ADJ}",
     ),
 }
 """Clauses that say the opposite of the adjective."""
 
-FIRST_DECIDES: dict[Language, tuple[str, ...]] = {
-    "zh": ("{A} ， 虽然 {B} 。",),
-    "en": ("{A} , although {B} .",),
-}
-LAST_DECIDES: dict[Language, tuple[str, ...]] = {
-    "zh": ("{B} ， 但是 {A} 。", "{B} ， 不过 {A} 。"),
-    "en": ("{B} , but {A} .", "{B} ; however , {A} ."),
+OPPOSED: dict[Language, tuple[str, ...]] = {
+    "zh": ("{B} ， 但是 {A} 。", "虽然 {B} ， 但是 {A} 。", "{B} ， 不过 {A} 。"),
+    "en": ("{B} , but {A} .", "although {B} , {A} .", "{B} ; however , {A} ."),
 }
 """Two opposite clauses; {A} is the one that the writer ends up with."""
 

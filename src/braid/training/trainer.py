@@ -26,10 +26,10 @@ from braid.data.batch import Batch
 from braid.data.groups import GroupData, make_batch
 from braid.data.packing import pad_fraction
 from braid.data.plan import Plan, Step, split_step
-from braid.errors import BraidError
+from braid.errors import BraidError, Interrupted
 from braid.model.evaluate import Scores, evaluate
-from braid.model.network import BraidModel
 from braid.model.inference import Precision
+from braid.model.network import BraidModel
 from braid.model.precision import autocast
 from braid.optim.build import build_optimizer, rate, set_rates
 from braid.optim.groups import apply_freeze
@@ -43,14 +43,6 @@ SAVE_SECONDS = 600
 
 MAX_BAD_STEPS = 10
 """Steps in a row with a loss or gradient that is not finite before training gives up."""
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal; everything up to the last step is saved. `signal` is its number."""
-
-    def __init__(self, number: int) -> None:
-        self.signal = number
-        super().__init__(signal.Signals(number).name)
 
 
 @dataclass
@@ -127,7 +119,7 @@ class Trainer:
                 self._evaluate()
             if self._signal is not None:
                 self._save()
-                raise Interrupted(self._signal)
+                raise Interrupted(self._signal, str(self.run))
             if not last and self._save_due():
                 self._save()
 
@@ -199,8 +191,15 @@ class Trainer:
         self.display.step(info)
         if self.progress.step % (self.config.log_every or 10) == 0 or self.progress.step == self.total:
             self._log(
-                {"step": info.step, "epoch": round(epoch, 4), "loss": losses, "lr": info.lr, "tokens": tokens,
-                 "tokens_per_second": round(tokens / seconds), "grad_norm": norm}
+                {
+                    "step": info.step,
+                    "epoch": round(epoch, 4),
+                    "loss": losses,
+                    "lr": info.lr,
+                    "tokens": tokens,
+                    "tokens_per_second": round(tokens / seconds),
+                    "grad_norm": norm,
+                }
             )
 
     def backward(self, batches: Sequence[Batch]) -> dict[str, float]:
@@ -215,9 +214,7 @@ class Trainer:
                 logits = self.model(moved)
             losses = task_losses(self.model, moved, logits)
             scaled = {
-                name: value * scales[name]
-                for name, value in losses.items()
-                if name in scales and value.requires_grad
+                name: value * scales[name] for name, value in losses.items() if name in scales and value.requires_grad
             }
             self.balancer.backward(scaled, shared)
             for name, value in losses.items():
@@ -265,9 +262,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
-        save_state(
-            self.run, self.model, self.optimizer, self.progress, keep=self.config.keep, device=self.device
-        )
+        save_state(self.run, self.model, self.optimizer, self.progress, keep=self.config.keep, device=self.device)
 
     def _log(self, line: Mapping[str, Any]) -> None:
         with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:

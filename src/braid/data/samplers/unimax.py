@@ -21,9 +21,7 @@ class UniMax(Sampler):
     """How often a row may be seen in the whole run."""
 
     def draws(self, sizes: Sequence[int], rates: Sequence[float], *, epoch: int, epochs: int) -> list[int]:
-        return [
-            total * (epoch + 1) // epochs - total * epoch // epochs for total in self._totals(sizes, rates, epochs)
-        ]
+        return [total * (epoch + 1) // epochs - total * epoch // epochs for total in self._totals(sizes, rates, epochs)]
 
     def _totals(self, sizes: Sequence[int], rates: Sequence[float], epochs: int) -> list[int]:
         """Rows of each group in the whole run: the smallest caps are served first."""
