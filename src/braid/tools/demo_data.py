@@ -90,7 +90,7 @@ def write_demo_data(
         rows = [json.dumps(_note_row(note, split, rng), ensure_ascii=False) for note in notes]
         paths["notes"].append(_write(folder / f"notes_{split}.jsonl", rows))
 
-        segmented = partial(make_note, rng, names, language="zh", mixed=0.0)
+        segmented = partial(make_note, rng, names, language="zh")
         notes = _distinct(segmented, lambda note: note.text, seen["words"], n_words)
         rows = [" ".join(note.words) for note in notes]
         paths["words"].append(_write(folder / f"words_{split}.txt", rows))
@@ -107,7 +107,8 @@ def make_note(rng: random.Random, names: _Names, *, language: Language | None = 
     """One note, Chinese or English with even odds, and as often positive as negative as neutral.
 
     *mixed*: share of the Chinese notes that take their names from English."""
-    language = language or rng.choice(_LANGUAGES)
+    if language is None:
+        language = rng.choice(_LANGUAGES)
     sentiment = rng.choice(_SENTIMENTS)
     named = "en" if language == "zh" and rng.random() < mixed else language
     draft = _Draft(rng, language, _drawn(rng, names, named, language))
@@ -170,7 +171,7 @@ class _Draft:
         self.add(self.with_opinion(pattern, topic, good=self.rng.random() < 0.5))
 
     def opinion(self, *, good: bool) -> None:
-        """Word what happened and what it was like. Of two opposite clauses the one after "but" counts."""
+        """Word what happened and what it was like. Of two opposite clauses the conjunction says which one counts."""
         scene, judged = self.rng.choice(list(grammar.SCENES.items()))
         first, second = self.rng.sample([grammar.TOPICS[self.language][name] for name in judged], 2)
         if self.rng.random() < _LEAD:

@@ -50,8 +50,10 @@ _NAME_HEADS = "翠云金兰竹松星月明锦福临青南东长白玉安"
 _NAME_TAILS = "湖庭悦轩苑阁泉溪园华川江山桥林海岩塘"
 _EN_COLOURS = _words("Silver Copper Golden Blue Maple Willow Cedar Harbour Lantern Amber River Stone")
 _EN_THINGS = _words("Anchor Spoon Kettle Garden Bridge Feather Compass Pine Crown Lily Wharf Mill")
-_CITY_HEADS = _words("Bren Toll Ash Kel Mor Stan Hollow Fair Whit Lark Ember Nor")
-_CITY_TAILS = _words("port mere field bury haven gate wood bridge ham stead")
+_CITY_HEADS = _words(
+    "Bren Toll Ash Kel Mor Stan Hollow Fair Whit Lark Ember Nor Had Wex Thorn Gold Black Sel Under Kirk"
+)
+_CITY_TAILS = _words("port mere field bury haven gate wood bridge ham stead cliff brook well minster shore hill")
 _COOKED = _words("清蒸 红烧 麻辣 香煎 蒜蓉 糖醋 酸辣 葱油 干锅 凉拌 椒盐 酱爆")
 _FOODS = _words("鲈鱼 豆腐 牛肉 排骨 茄子 虾仁 鸡丁 土豆 蘑菇 羊肉 白菜 鸭块 笋片 面条 米线 莲藕")
 _EN_COOKED = _words("grilled steamed spicy smoked roasted braised fried pickled baked stewed")
@@ -181,10 +183,10 @@ NEGATED: dict[Language, tuple[str, ...]] = {
 """Clauses that say the opposite of the adjective."""
 
 OPPOSED: dict[Language, tuple[str, ...]] = {
-    "zh": ("{B} ， 但是 {A} 。", "虽然 {B} ， 但是 {A} 。", "{B} ， 不过 {A} 。"),
-    "en": ("{B} , but {A} .", "although {B} , {A} .", "{B} ; however , {A} ."),
+    "zh": ("{B} ， 但是 {A} 。", "虽然 {B} ， 但是 {A} 。", "{B} ， 不过 {A} 。", "{A} ， 虽然 {B} 。"),
+    "en": ("{B} , but {A} .", "although {B} , {A} .", "{B} ; however , {A} .", "{A} , although {B} ."),
 }
-"""Two opposite clauses; {A} is the one that the writer ends up with."""
+"""Two opposite clauses; {A} is the one that the writer ends up with, first or last."""
 
 BOTH_AGREE: dict[Language, tuple[str, ...]] = {
     "zh": ("{A} ， {B} 。", "{A} ， 而且 {B} 。", "{A} 。"),
