@@ -193,36 +193,53 @@ def main() -> None:
     if not GLUE.is_dir():
         print(f"no data at {GLUE}: nothing measured")
         return
-    table = Table("task", "metric", "braid", "Trainer", "difference", "seconds braid / Trainer", title="mean of seeds")
-    summary: dict[str, Any] = {"seeds": options.seeds, "epochs": options.epochs, "lr": options.lr}
+    names = options.tasks.split(",")
+    found: dict[tuple[str, str], list[float]] = {(name, side): [] for name in names for side in SIDES}
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in found}
+    for seed in range(1, options.seeds + 1):
+        for name in names:
+            for side, fit in SIDES.items():
+                figures, spent = fit(name, settings()[name], options, seed)
+                found[name, side].append(100 * figures[settings()[name].metric])
+                seconds[name, side].append(spent)
+                last = f"{name} seed {seed} {side}: {found[name, side][-1]:.2f} ({spent:.0f} s)"
+                print(last, file=sys.stderr, flush=True)
+        report(names, found, seconds, options, seed)
+
+
+def report(
+    names: list[str],
+    found: Mapping[tuple[str, str], list[float]],
+    seconds: Mapping[tuple[str, str], list[float]],
+    options: argparse.Namespace,
+    seeds: int,
+) -> None:
+    """The table and the line of JSON after `seeds` seeds."""
+    title = f"mean of {seeds} seeds, {options.epochs} epochs, lr {options.lr:g}, {options.batch} rows a batch"
+    table = Table("task", "metric", "braid", "Trainer", "difference", "seconds braid / Trainer", title=title)
+    summary: dict[str, Any] = {"seeds": seeds, "epochs": options.epochs, "lr": options.lr}
     differences = []
-    for name in options.tasks.split(","):
-        setting = settings()[name]
-        found: dict[str, list[float]] = {"braid": [], "trainer": []}
-        seconds: dict[str, list[float]] = {"braid": [], "trainer": []}
-        for seed in range(1, options.seeds + 1):
-            for side, fit in (("braid", ours), ("trainer", theirs)):
-                figures, spent = fit(name, setting, options, seed)
-                found[side].append(100 * figures[setting.metric])
-                seconds[side].append(spent)
-                print(f"{name} seed {seed} {side}: {found[side][-1]:.2f} ({spent:.0f} s)", file=sys.stderr, flush=True)
-        means = {side: statistics.mean(values) for side, values in found.items()}
-        spread = {side: statistics.stdev(values) if len(values) > 1 else 0.0 for side, values in found.items()}
+    for name in names:
+        means = {side: statistics.mean(found[name, side]) for side in SIDES}
+        spread = {side: statistics.stdev(found[name, side]) if seeds > 1 else 0.0 for side in SIDES}
         difference = means["braid"] - means["trainer"]
         differences.append(difference)
         table.add_row(
             name,
-            setting.metric,
-            f"{means['braid']:.2f} ± {spread['braid']:.2f}",
-            f"{means['trainer']:.2f} ± {spread['trainer']:.2f}",
+            settings()[name].metric,
+            *(f"{means[side]:.2f} ± {spread[side]:.2f}" for side in SIDES),
             f"{difference:+.2f}",
-            f"{statistics.mean(seconds['braid']):.0f} / {statistics.mean(seconds['trainer']):.0f}",
+            " / ".join(f"{statistics.mean(seconds[name, side]):.0f}" for side in SIDES),
         )
         summary[name] = {side: round(means[side], 2) for side in means} | {"difference": round(difference, 2)}
     summary["mean_difference"] = round(statistics.mean(differences), 2)
+    total = {side: sum(sum(seconds[name, side]) for name in names) for side in SIDES}
+    summary["speed_ratio"] = round(total["trainer"] / total["braid"], 2)
     Console().print(table)
-    print(json.dumps(summary))
+    print(json.dumps(summary), flush=True)
 
+
+SIDES = {"braid": ours, "trainer": theirs}
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,7 @@ def train(
 
     loaded = Recipe.load(recipe, overrides or [])
     run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
-    _print_figures(run.metrics)
+    _print_figures(run.metrics, run.main)
     print(f"model: {run.directory}   try: braid predict {run.directory}", file=sys.stderr)
 
 
@@ -86,11 +87,13 @@ def evaluate(
     import braid
     from braid.run.train import require_split
 
-    scores = braid.load(run).evaluate(require_split(split))
+    require_split(split)
+    model = braid.load(run)
+    scores = model.evaluate(split)
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
     else:
-        _print_figures({split: scores})
+        _print_figures({split: scores}, {name: spec.task.best(spec.facts) for name, spec in model.tasks.items()})
 
 
 @app.command()
@@ -153,7 +156,8 @@ def demo(
     """Make data, train four tasks at once from scratch, evaluate, predict. About two minutes on 2 cores."""
     from braid.run.demo import demo as run_demo
 
-    _print_figures(run_demo(folder, overrides or []))
+    run = run_demo(folder, overrides or [])
+    _print_figures(run.metrics, run.main)
 
 
 @app.command("list")
@@ -198,12 +202,12 @@ def _short(path: str) -> str:
     return relative if len(relative) < len(path) else path
 
 
-def _print_figures(metrics: Any) -> None:
+def _print_figures(metrics: Mapping[str, Any], main: Mapping[str, str]) -> None:
     from rich.console import Console
 
     from braid.training.progress import results_table
 
-    Console().print(results_table(metrics))
+    Console().print(results_table(metrics, main))
 
 
 def main() -> None:

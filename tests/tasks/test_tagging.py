@@ -107,7 +107,11 @@ def test_given_labels_are_tags_or_types():
         ([(["B-X"], of_words("a"))], {"labels": ["B-X", "B-X"]}, "twice"),
         ([(["NN"], of_words("a"))], {"scheme": "bio"}, "'NN' is none of scheme 'bio'"),
         ([([span(0, 1, "X")], Example(text="a"))], {"scheme": "plain"}, "plain tags cannot mark"),
-        ([(["O"], of_words("a")), ([span(0, 1, "X")], Example(text="a"))], {}, "some carry spans"),
+        (
+            [(["O"], of_words("a")), ([span(0, 1, "X")], Example(text="a"))],
+            {},
+            "this row carries spans, rows before it carry tags",
+        ),
         ([("O O B-LOC", of_words("a", "b", "c"))], {}, "source: uer_ner"),
         ([(["O"], of_words("a", "b"))], {}, "1 tags for 2 words"),
         ([({"LOC": [1]}, of_words("a"))], {}, "expected a list of tags"),

@@ -145,9 +145,10 @@ class TagLabels:
         elif not isinstance(label, list | tuple) or label:
             self._add_tags(read_tags(label, example), example)
         if self.types and self.tags:
+            place = f"{example.place}: " if example.place else ""
             kind, other = ("spans", "tags") if is_spans(label) else ("tags", "spans")
             raise LabelError(
-                f"{example.place}: this row carries {kind}, rows before it carry {other}; "
+                f"{place}this row carries {kind}, rows before it carry {other}; "
                 "give all rows of a task labels of one kind"
             )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from braid.data.batch import Batch
 from braid.encoders.base import Encoder
 from braid.encoders.layouts import Layout
-from braid.nn.transformer import Embeddings, Layer, Shape
+from braid.nn.transformer import Embeddings, Layer, Shape, rounded
 
 
 class BertEncoder(Encoder):
@@ -47,13 +47,15 @@ class BertEncoder(Encoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
+        tokens = batch.n_tokens
         hidden_TD = self.embeddings(batch)
         outputs = [hidden_TD]
+        hidden_TD = rounded(hidden_TD)
         for number in range(self.shape.layers):
             for layer in self._bricks(number):
                 hidden_TD = layer(hidden_TD, batch)
-                outputs.append(hidden_TD)
-        return hidden_TD, tuple(outputs)
+                outputs.append(hidden_TD[:tokens])
+        return outputs[-1], tuple(outputs)
 
     def _bricks(self, number: int) -> list[nn.Module]:
         """The layers that step `number` runs: itself, or ALBERT's group of it."""

@@ -20,6 +20,15 @@ def attend(qkv_T3HE: Tensor, batch: Batch, *, dropout: float = 0.0) -> Tensor:
     is slow there."""
     if qkv_T3HE.is_cuda and qkv_T3HE.dtype in (torch.float16, torch.bfloat16) and dropout == 0.0:
         return _varlen(qkv_T3HE, batch)
+    if qkv_T3HE.device.type == "cpu" and qkv_T3HE.dtype == torch.bfloat16 and qkv_T3HE.requires_grad:
+        # The backward pass of the CPU's flash kernel is several times slower in bf16 than in fp32.
+        with torch.autocast("cpu", enabled=False):
+            return _in_blocks(qkv_T3HE.float(), batch, dropout).to(qkv_T3HE.dtype)
+    return _in_blocks(qkv_T3HE, batch, dropout)
+
+
+def _in_blocks(qkv_T3HE: Tensor, batch: Batch, dropout: float) -> Tensor:
+    """Attention block by block: [T, 3, H, E] -> [T, H, E]."""
     in_order_T3HE = qkv_T3HE
     if batch.restore is not None:
         in_order_T3HE = qkv_T3HE.index_select(0, torch.cat([block.tokens for block in batch.blocks]))

@@ -53,6 +53,17 @@ class Shape:
     """Whether embeddings are mapped to the hidden size (ALBERT always, ELECTRA where the sizes differ)."""
 
 
+ROUND = 64
+"""On a CPU the number of tokens in linear layers is rounded up to a multiple of this, about 2%: oneDNN compiles
+a kernel for every new shape, which costs more than the empty places and, over many shapes, much memory."""
+
+
+def rounded(hidden_TD: Tensor) -> Tensor:
+    """[T, D] with T rounded up by zeros on a CPU. No token ever sees them: linear layers and norms work place by place,
+    attention reads real tokens only."""
+    return F.pad(hidden_TD, (0, 0, 0, -len(hidden_TD) % ROUND)) if hidden_TD.device.type == "cpu" else hidden_TD
+
+
 class Embeddings(nn.Module):
     """Word, position, segment (and ERNIE's task) embeddings, summed and normalised (BERT, arXiv 1810.04805)."""
 
@@ -99,11 +110,13 @@ class Layer(nn.Module):
         self.activation = ACTIVATIONS[shape.activation]
 
     def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
-        """*Shape*: [T, D] -> [T, D]."""
-        tokens, size = hidden_TD.shape
-        qkv_T3HE = self.qkv(hidden_TD).view(tokens, 3, self.heads, size // self.heads)
+        """*Shape*: [T, D] -> [T, D]; T may be `rounded` up, what stands there means nothing."""
+        places, size = hidden_TD.shape
+        tokens = batch.n_tokens
+        qkv_T3HE = self.qkv(hidden_TD).view(places, 3, self.heads, size // self.heads)
         dropout = self.attention_dropout if self.training else 0.0
-        context_TD = attend(qkv_T3HE, batch, dropout=dropout).reshape(tokens, size)
+        context_TD = attend(qkv_T3HE[:tokens], batch, dropout=dropout).reshape(tokens, size)
+        context_TD = F.pad(context_TD, (0, 0, 0, places - tokens))
         hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention_output(context_TD)))
         inner_TF = self.activation(self.intermediate(hidden_TD))
         return self.output_norm(hidden_TD + self.dropout(self.output(inner_TF)))

@@ -32,6 +32,7 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.run.build import Parts, build_parts
 from braid.run.dataset import ReadData, Say, check_gold, learn, read_data, task_of, tokenised, with_targets
+from braid.training.memory import keep_freed_memory
 from braid.training.progress import make_progress
 from braid.training.trainer import Trainer, TrainResult
 
@@ -45,6 +46,8 @@ class Run:
 
     directory: Path
     metrics: Mapping[str, Any]
+    main: Mapping[str, str]
+    """The metric that counts, by task."""
 
     def scores(self, split: str = "test") -> Scores:
         """{task: {metric: value}} of a split."""
@@ -63,6 +66,7 @@ def train(
     state = _start(directory, resume=resume, overwrite=overwrite)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
+    keep_freed_memory()
     device = device_of(recipe.train.device)
     precision = resolve(recipe.train.precision, device)
     torch.manual_seed(recipe.seed)
@@ -187,7 +191,7 @@ def _finish(
     if result.best is not None:
         write_json(best, dict(result.best))
     shutil.rmtree(directory / "state", ignore_errors=True)
-    return Run(directory, figures)
+    return Run(directory, figures, {name: spec.task.best(spec.facts) for name, spec in model.specs.items()})
 
 
 def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:

@@ -103,20 +103,17 @@ def write_demo_data(
     return {**paths, "predict": [_write(folder / "predict_me.txt", DEMO_TEXTS)]}
 
 
-def make_note(rng: random.Random, names: _Names, *, language: Language | None = None, mixed: float = _MIXED) -> Note:
-    """One note, Chinese or English with even odds, and as often positive as negative as neutral.
-
-    *mixed*: share of the Chinese notes that take their names from English."""
-    if language is None:
-        language = rng.choice(_LANGUAGES)
+def make_note(rng: random.Random, names: _Names, *, language: Language | None = None) -> Note:
+    """One note, as often positive as negative as neutral. *language*: None: Chinese or English with even odds."""
+    spoken = rng.choice(_LANGUAGES) if language is None else language
     sentiment = rng.choice(_SENTIMENTS)
-    named = "en" if language == "zh" and rng.random() < mixed else language
-    draft = _Draft(rng, language, _drawn(rng, names, named, language))
+    named: Language = "en" if spoken == "zh" and rng.random() < _MIXED else spoken
+    draft = _Draft(rng, spoken, _drawn(rng, names, named, spoken))
     if sentiment == "neutral":
         draft.neutral()
     else:
         draft.opinion(good=sentiment == "positive")
-    text, starts = _joined(draft.words, language)
+    text, starts = _joined(draft.words, spoken)
     spans = [(starts[first], starts[last] + len(draft.words[last]), label) for first, last, label in draft.spans]
     return Note(text, tuple(draft.words), tuple(Entity(*span) for span in spans), sentiment)
 
