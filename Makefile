@@ -1,4 +1,4 @@
-.PHONY: install demo test lint bench docs clean
+.PHONY: install demo test lint bench clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

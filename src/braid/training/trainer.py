@@ -258,7 +258,7 @@ class Trainer:
         else:
             self.progress.stale += 1
         self._log({"step": step, "dev": scores, "score": value, "best": better})
-        self.display.evaluated(step, scores, better)
+        self.display.evaluated(step, _main_first(scores, best_metrics(self.model.specs, [])), better)
 
     def _save(self) -> None:
         self._saved_at = time.monotonic()
@@ -290,6 +290,14 @@ class _signals:
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+
+def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
+    """The scores with each task's main metric in front, which is the one that a display shows."""
+    return {
+        task: {metric: found[metric] for metric in sorted(found, key=lambda name: name != main[task])}
+        for task, found in scores.items()
+    }
 
 
 def _cumulative(sizes: Sequence[int]) -> Iterator[int]:

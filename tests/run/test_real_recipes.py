@@ -1,0 +1,67 @@
+"""The checked-in recipes on real data: short here, whole in `make bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import braid
+from braid.config.recipe import Recipe
+from conftest import ROOT
+
+RECIPES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))
+WHOLE = {
+    "zh_ner_cws_weibo.yaml": {"ner": ("f1", 0.35), "cws": ("f1", 0.79)},
+    "zh_sentiment_ner.yaml": {"sentiment": ("accuracy", 0.80), "ner": ("f1", 0.60)},
+    "en_glue_minilm.yaml": {"mrpc": ("accuracy", 0.72), "stsb": ("pearson", 0.80)},
+}
+"""Figures that a run with the recipe as it stands must reach on the test split."""
+
+
+@pytest.fixture
+def at_root(monkeypatch: pytest.MonkeyPatch, real_data: Path) -> Path:
+    monkeypatch.chdir(ROOT)
+    return real_data
+
+
+def needs(recipe: str, request: pytest.FixtureRequest) -> None:
+    if "minilm" in recipe:
+        request.getfixturevalue("minilm")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_loads_and_finds_its_files(name: str, at_root: Path, request: pytest.FixtureRequest) -> None:
+    needs(name, request)
+    assert Recipe.load(f"recipes/{name}").missing_files() == []
+
+
+@pytest.mark.data
+def test_a_few_steps_on_weibo(at_root: Path, tmp_path: Path) -> None:
+    overrides = [f"out={tmp_path / 'run'}", f"cache={tmp_path / 'cache'}", "train.max_steps=3", "train.log_every=100"]
+    run = braid.train(Recipe.load("recipes/zh_ner_cws_weibo.yaml", overrides), say=lambda message: None)
+    assert set(run.scores()) == {"ner", "cws"}
+    result = braid.load(run)("我爱北京天安门")
+    assert "".join(span.text for span in result["cws"].spans) == "我爱北京天安门"
+    assert len(result["ner"].tags) == 7
+
+
+@pytest.mark.data
+def test_check_finds_what_is_known_of_weibo(at_root: Path, tmp_path: Path) -> None:
+    report = braid.check(Recipe.load("recipes/zh_ner_cws_weibo.yaml", [f"cache={tmp_path}"]))
+    assert report.ok
+    assert report.lengths["ner & cws"]["train"]["rows"] == 1350
+    assert set(report.labels["cws"]["train"]) == {"B", "M", "E", "S"}
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_whole_recipe(name: str, at_root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    needs(name, request)
+    run = braid.train(Recipe.load(f"recipes/{name}", [f"out={tmp_path / 'run'}", f"cache={tmp_path / 'cache'}"]))
+    scores: dict[str, Any] = run.scores()
+    for task, (metric, least) in WHOLE[name].items():
+        assert scores[task][metric] >= least, (task, scores[task])
