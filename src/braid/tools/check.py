@@ -5,9 +5,11 @@ Everything here looks at examples and token rows that others made; nothing is tr
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,15 +172,26 @@ def collect(report: Report, problems: Iterable[Problem]) -> None:
 
 
 def memory(parameters: int, trainable: int, tokens: int, activation: Callable[[int], float], report: Report) -> None:
-    """Bytes that training will need, in MB: weights and gradients in fp32, two moments of Adam, activations."""
+    """Estimate of what training will need, in MB: weights and gradients in fp32, two moments of Adam, activations, and
+    what this process (interpreter, libraries, data) holds already."""
     megabyte = 1e6
     report.memory = {
+        "process": round(max(0.0, (_resident() - 4 * parameters) / megabyte), 1),
         "weights": round(4 * parameters / megabyte, 1),
         "gradients": round(4 * trainable / megabyte, 1),
         "optimizer": round(8 * trainable / megabyte, 1),
         "activations": round(activation(tokens) / megabyte, 1),
     }
     report.memory["total"] = round(sum(report.memory.values()), 1)
+
+
+def _resident() -> int:
+    """Bytes that this process holds; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _key(example: Example) -> tuple[Any, ...]:
