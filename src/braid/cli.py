@@ -207,7 +207,10 @@ def _print_figures(metrics: Mapping[str, Any], main: Mapping[str, str]) -> None:
 
     from braid.training.progress import results_table
 
-    Console().print(results_table(metrics, main))
+    if any(metrics.get(split) for split in ("dev", "test")) or "seconds" not in metrics.get("train", {"seconds": 0}):
+        Console().print(results_table(metrics, main))
+    else:
+        print("no dev or test data, so nothing to score", file=sys.stderr)
 
 
 def main() -> None:
