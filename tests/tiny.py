@@ -10,7 +10,7 @@ from braid.data.example import Example
 from braid.data.groups import GroupData, build_targets
 from braid.data.prepare import prepare
 from braid.data.tokens import Tokenizer, train_wordpiece
-from braid.data.windows import WindowOptions
+from braid.data.windows import WindowOptions, common_layout
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.model.network import BraidModel, TaskSpec
 from braid.tasks.base import Task
@@ -30,7 +30,8 @@ def example_of(row: Mapping[str, Any], task: str) -> Example:
     words = tuple(row["words"]) if row.get("words") is not None else None
     text = row.get("text") or " ".join(words or ())
     labels = {} if row.get("label") is None else {task: row["label"]}
-    return Example(text, row.get("pair"), words, labels)
+    options = tuple(row["options"]) if row.get("options") is not None else None
+    return Example(text, row.get("pair"), words, labels, query=row.get("query"), options=options)
 
 
 def task_of(kind: str, **options: Any) -> Task:
@@ -49,7 +50,7 @@ def specimens(kind: str, n: int = 8) -> list[dict[str, Any]]:
 
 def tokenizer_of(examples: Sequence[Example]) -> Tokenizer:
     """A vocabulary of these examples' texts."""
-    texts = [text for example in examples for text in (example.text, example.pair) if text]
+    texts = [text for example in examples for text in (example.text, example.pair, *(example.options or ())) if text]
     return train_wordpiece(texts, size=300, lowercase=True)
 
 
@@ -65,12 +66,8 @@ def group_of(
     tasks: Mapping[str, TaskSpec], examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int = 48
 ) -> GroupData:
     """Examples as a group with targets."""
-    kinds = set()
-    for spec in tasks.values():
-        kinds.add(spec.facts["units"] if spec.task.unit_kind == "auto" else spec.task.unit_kind)
-    units = "characters" if "characters" in kinds else "words" if "words" in kinds else "none"
-    windows = any(spec.task.merges_windows for spec in tasks.values())
-    options = WindowOptions(max_length=max_length, stride=max_length // 4, units=units, windows=windows)  # type: ignore[arg-type]
+    layout, units = common_layout({name: spec.task.reads(spec.facts) for name, spec in tasks.items()})
+    options = WindowOptions(max_length=max_length, stride=max_length // 4, units=units, layout=layout)
     rows = prepare(examples, tokenizer, options, cache=None, workers=1)
     targets = {}
     for name, spec in tasks.items():

@@ -88,6 +88,15 @@ class LabelError(BraidError):
     """A label does not fit its task. Raised by a task's `encode`; who knows the row adds the place."""
 
 
+class SkippedLabelError(Exception):
+    """A label that nothing can be learned from or compared with, though it is no mistake of the user's (an answer that
+    does not stand where it should). Its row goes without it; how many did, and why (`reason`), is reported."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class RunDirectoryError(BraidError):
     """A run directory (or a part of it) is missing, incomplete or does not fit."""
 

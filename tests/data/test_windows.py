@@ -24,7 +24,7 @@ def tokenizer() -> Tokenizer:
 
 
 def rows_of(example: Example, tokenizer: Tokenizer, **options: object) -> list[Window]:
-    given_options = {"max_length": 32, "stride": 8, "units": "none", "windows": False, **options}
+    given_options = {"max_length": 32, "stride": 8, "units": "none", "layout": "joint", **options}
     return next(tokenise([example], tokenizer, WindowOptions(**given_options)))  # type: ignore[arg-type]
 
 
@@ -39,7 +39,7 @@ text = st.text(
 @settings(max_examples=300, deadline=None)
 @given(text=text, units=st.sampled_from(["none", "words", "characters"]))
 def test_offsets_point_into_the_users_own_string(tokenizer: Tokenizer, text: str, units: str) -> None:
-    for row in rows_of(Example(text), tokenizer, units=units, windows=True, max_length=16, stride=4):
+    for row in rows_of(Example(text), tokenizer, units=units, layout="windows", max_length=16, stride=4):
         assert row.offsets.min(initial=0) >= 0
         assert row.offsets.max(initial=0) <= len(text)
         assert (row.offsets[:, 0] <= row.offsets[:, 1]).all()
@@ -55,7 +55,7 @@ def test_offsets_point_into_the_users_own_string(tokenizer: Tokenizer, text: str
 @given(text=st.text(alphabet="ab 我们é🙂", max_size=200), room=st.integers(8, 40), stride=st.integers(0, 20))
 def test_every_unit_is_owned_by_exactly_one_window(tokenizer: Tokenizer, text: str, room: int, stride: int) -> None:
     stride = min(stride, room // 2 - 2)
-    rows = rows_of(Example(text), tokenizer, units="characters", windows=True, max_length=room, stride=stride)
+    rows = rows_of(Example(text), tokenizer, units="characters", layout="windows", max_length=room, stride=stride)
     owned = [unit for row in rows for unit in range(row.first_unit, row.last_unit)]
     assert owned == list(range(len(units_of(Example(text), "characters"))))
     assert all(len(row.ids) <= room for row in rows)
@@ -118,7 +118,7 @@ def test_special_tokens_in_a_text_are_text(tokenizer: Tokenizer) -> None:
 
 def test_a_hundred_thousand_characters(tokenizer: Tokenizer) -> None:
     example = Example("北京的cat在mat上。" * 8000)
-    rows = rows_of(example, tokenizer, units="characters", windows=True, max_length=128, stride=32)
+    rows = rows_of(example, tokenizer, units="characters", layout="windows", max_length=128, stride=32)
     assert sum(len(row.unit_tokens) for row in rows) == len(units_of(example, "characters"))
     assert not any(row.truncated for row in rows)
     (cut,) = rows_of(example, tokenizer, max_length=128)
@@ -128,13 +128,13 @@ def test_a_hundred_thousand_characters(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("given_text", ["", " ", "\n\t", "\u200b", "\x00", "\ud800", "🙂" * 3])
 def test_odd_strings_make_a_row(tokenizer: Tokenizer, given_text: str) -> None:
     for units in ("none", "words", "characters"):
-        (row,) = rows_of(Example(given_text), tokenizer, units=units, windows=True)
+        (row,) = rows_of(Example(given_text), tokenizer, units=units, layout="windows")
         assert len(row.ids) >= 2
 
 
 def test_rows_survive_arrow(tokenizer: Tokenizer, tmp_path: Path) -> None:
     examples = [Example(given_text) for given_text in TEXTS] + [Example("北京" * 60, labels={"x": 1}), Example("")]
-    options = WindowOptions(max_length=32, stride=8, units="characters", windows=True)
+    options = WindowOptions(max_length=32, stride=8, units="characters", layout="windows")
     expected = [row for rows in tokenise(examples, tokenizer, options) for row in rows]
     stored = prepare(examples, tokenizer, options, cache=tmp_path)
     assert len(stored) == len(expected)

@@ -213,6 +213,9 @@ class TaskConfig(Variant):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout in front of the head."""
 
+    mix_layers: bool = False
+    """Let the head read a learned mixture of all the encoder's layers (ScalarMix, as ELMo's) instead of the last."""
+
     lr: float | None = Field(default=None, gt=0)
     """Learning rate of this task's head. None: `train.head_lr`, else `train.lr`."""
 

@@ -20,12 +20,14 @@ class Targets:
 
     *rows* [R]: which rows of the batch have a label, ascending. *values*: key -> flat [N]; *cu*: key -> [R+1]
     offsets into it. *count*: what the task's loss is divided by (rows, words, ...), for this batch alone.
+    *examples* [R]: equal for rows of one example (its windows, options, ...), counted from 0 without gaps.
     """
 
     rows: Tensor
     values: dict[str, Tensor]
     cu: dict[str, Tensor]
     count: int
+    examples: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Batch:
                     values={key: move(value) for key, value in target.values.items()},
                     cu={key: move(value) for key, value in target.cu.items()},
                     count=target.count,
+                    examples=move(target.examples),
                 )
                 for name, target in self.targets.items()
             },

@@ -20,7 +20,7 @@ from braid.data.example import Example, Window
 from braid.data.tokens import Tokenizer
 from braid.data.windows import WindowOptions
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever rows are made in another way, so that older caches are left alone."""
 
 _LIST = pa.list_(pa.int32())
@@ -44,7 +44,8 @@ def cache_key(examples: Iterable[Example], tokenizer: Tokenizer, options: Window
     head = {"format": FORMAT, "tokenizer": tokenizer.sha256, **asdict(options)}
     digest.update(json.dumps(head, sort_keys=True).encode())
     for example in examples:
-        digest.update(json.dumps([example.text, example.pair, example.words]).encode())
+        content = [example.text, example.pair, example.words, example.options]
+        digest.update(json.dumps(content).encode())
         digest.update(b"\n")
     return digest.hexdigest()
 

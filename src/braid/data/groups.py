@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from braid.data.batch import Batch, Targets
+from braid.data.bundles import Bundles
 from braid.data.cache import TokenRows
 from braid.data.example import Example, Window
 from braid.data.packing import pack, pack_targets
 from braid.data.windows import UnitKind, units_of
-from braid.errors import DataError, LabelError, Problem
+from braid.errors import DataError, LabelError, Place, Problem, SkippedLabelError
 
 Encode = Callable[[object, Example, Window], Mapping[str, np.ndarray] | None]
-"""A task's label as the target of one window; None: this window carries none. Raises LabelError."""
+"""A task's label as the target of one window; None: this window carries none. Raises LabelError, SkippedLabelError."""
 
 MAX_PROBLEMS = 200
 
@@ -27,11 +28,12 @@ MAX_PROBLEMS = 200
 @dataclass(frozen=True, eq=False)
 class TargetTable:
     """One task's targets of all rows, flat. *has* [n]: whether a row has one; *counts* [n]: what it adds to the loss's
-    divisor; *arrays*: key -> (values, bounds [n+1])."""
+    divisor; *arrays*: key -> (values, bounds [n+1]); *skipped*: reason -> where labels were left out for it."""
 
     has: np.ndarray
     counts: np.ndarray
     arrays: dict[str, tuple[np.ndarray, np.ndarray]]
+    skipped: dict[str, list[Place | None]] = field(default_factory=dict)
 
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
         return {key: values[bounds[row] : bounds[row + 1]] for key, (values, bounds) in self.arrays.items()}
@@ -40,16 +42,23 @@ class TargetTable:
 @dataclass(frozen=True, eq=False)
 class GroupData:
     """*tasks*: names; *examples*; *rows*: their token rows; *units*: which units the rows were aligned to;
-    *targets*: task -> table (empty for data that is only predicted)."""
+    *targets*: task -> table (empty for data that is only predicted); *bundles*: rows that stay together, where any
+    do."""
 
     tasks: tuple[str, ...]
     examples: Sequence[Example]
     rows: TokenRows
     units: UnitKind
     targets: dict[str, TargetTable] = field(default_factory=dict)
+    bundles: Bundles | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of everything that a plan draws: of rows, or of bundles."""
+        return self.rows.lengths if self.bundles is None else self.bundles.lengths
 
     def truncated(self) -> int:
         """Examples that lost text because they are longer than a row."""
@@ -65,11 +74,13 @@ def build_targets(
     encode: Encode,
     count: Callable[[dict[str, np.ndarray]], int],
 ) -> TargetTable:
-    """Encode every label of one task. Labels that do not fit are collected and raised together, with their places.
+    """Encode every label of one task. Labels that do not fit are collected and raised together, with their places;
+    those to be skipped are counted.
 
     Raises DataError."""
     targets: list[Mapping[str, np.ndarray] | None] = []
     problems: list[Problem] = []
+    skipped: dict[str, list[Place | None]] = {}
     failed: set[int] = set()
     last, spans = -1, np.empty((0, 2), np.int32)
     for row in rows:
@@ -83,6 +94,10 @@ def build_targets(
             last, spans = number, units_of(example, units)
         try:
             targets.append(encode(label, example, rows.window(row, spans)))
+        except SkippedLabelError as error:
+            failed.add(number)
+            targets.append(None)
+            skipped.setdefault(error.reason, []).append(example.place)
         except LabelError as error:
             failed.add(number)
             targets.append(None)
@@ -92,11 +107,13 @@ def build_targets(
     if problems:
         more = " (and maybe more)" if len(problems) >= MAX_PROBLEMS else ""
         raise DataError(problems, title=f"{len(problems)} labels of task {task!r} cannot be used{more}:")
-    return _table(targets, count)
+    return _table(targets, count, skipped)
 
 
 def _table(
-    targets: Sequence[Mapping[str, np.ndarray] | None], count: Callable[[dict[str, np.ndarray]], int]
+    targets: Sequence[Mapping[str, np.ndarray] | None],
+    count: Callable[[dict[str, np.ndarray]], int],
+    skipped: dict[str, list[Place | None]],
 ) -> TargetTable:
     keys = sorted({key for target in targets if target is not None for key in target})
     arrays = {}
@@ -107,7 +124,16 @@ def _table(
         arrays[key] = (np.concatenate(parts).astype(np.float32 if kind == "f" else np.int64), bounds)
     has = np.fromiter((target is not None for target in targets), dtype=bool, count=len(targets))
     counts = [0 if target is None else count(dict(target)) for target in targets]
-    return TargetTable(has=has, counts=np.asarray(counts, dtype=np.int64), arrays=arrays)
+    return TargetTable(has=has, counts=np.asarray(counts, dtype=np.int64), arrays=arrays, skipped=skipped)
+
+
+def drawn_rows(groups: Sequence[GroupData], step: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The rows (group, row) of a step of the plan, bundles opened, shortest rows first."""
+    rows = []
+    for group, number in step:
+        bundles = groups[group].bundles
+        rows += [(group, number)] if bundles is None else [(group, row) for row in bundles[number]]
+    return sorted(rows, key=lambda at: (int(groups[at[0]].rows.lengths[at[1]]), at))
 
 
 def make_batch(
@@ -125,6 +151,7 @@ def make_batch(
             [place for place, _, _ in found],
             [table[row] for _, table, row in found],
             count=int(sum(table.counts[row] for _, table, row in found)),
+            examples=[(step[place][0], int(groups[step[place][0]].rows.example[row])) for place, _, row in found],
         )
         for task, found in places.items()
     }

@@ -5,7 +5,7 @@ Shape legend: T tokens, B rows, b rows of one attention block, L its longest row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -110,8 +110,15 @@ def pack_ids(rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | 
     return pack(ids, types)
 
 
-def pack_targets(rows: Sequence[int], targets: Sequence[Mapping[str, np.ndarray]], *, count: int) -> Targets:
-    """Targets of the batch rows `rows` (ascending), each a mapping of named 1-D arrays with the same names."""
+def pack_targets(
+    rows: Sequence[int],
+    targets: Sequence[Mapping[str, np.ndarray]],
+    *,
+    count: int,
+    examples: Sequence[Hashable] | None = None,
+) -> Targets:
+    """Targets of the batch rows `rows` (ascending), each a mapping of named 1-D arrays with the same names.
+    *examples*: what tells rows of one example from those of another; None: each row is an example."""
     values: dict[str, Tensor] = {}
     offsets: dict[str, Tensor] = {}
     for key in targets[0] if targets else ():
@@ -119,7 +126,12 @@ def pack_targets(rows: Sequence[int], targets: Sequence[Mapping[str, np.ndarray]
         flat = np.concatenate(parts)
         values[key] = torch.from_numpy(flat.astype(np.float32 if flat.dtype.kind == "f" else np.int64))
         offsets[key] = _long(np.concatenate(([0], np.cumsum([len(part) for part in parts]))))
-    return Targets(rows=_long(np.asarray(rows)), values=values, cu=offsets, count=count)
+    numbers: dict[Hashable, int] = {}
+    names = range(len(rows)) if examples is None else examples
+    dense = [numbers.setdefault(name, len(numbers)) for name in names]
+    return Targets(
+        rows=_long(np.asarray(rows)), values=values, cu=offsets, count=count, examples=_long(np.asarray(dense))
+    )
 
 
 def _long(array: np.ndarray) -> Tensor:

@@ -116,7 +116,7 @@ def _in_processes(
 def _ask(process: subprocess.Popen[bytes], first: int, chunk: Sequence[Example]) -> pa.RecordBatch:
     assert process.stdin is not None
     assert process.stdout is not None
-    rows = [[example.text, example.pair, example.words] for example in chunk]
+    rows = [[example.text, example.pair, example.words, example.options] for example in chunk]
     where = f"rows {chunk[0].place} to {chunk[-1].place}"
     try:
         write_message(process.stdin, json.dumps([first, rows]).encode())

@@ -47,12 +47,15 @@ def main() -> None:
         return
     given = json.loads(setup)
     tokenizer = Tokenizer(RustTokenizer.from_str(given["tokenizer"]))
-    options = WindowOptions(**given["options"])
+    how = WindowOptions(**given["options"])
     while (message := read_message(source)) is not None:
         first, rows = json.loads(message)
-        examples = [Example(text, pair, None if words is None else tuple(words)) for text, pair, words in rows]
+        examples = [
+            Example(text, pair, words and tuple(words), options=options and tuple(options))
+            for text, pair, words, options in rows
+        ]
         try:
-            batch = record_batch(first, list(tokenise(examples, tokenizer, options)))
+            batch = record_batch(first, list(tokenise(examples, tokenizer, how)))
         except BraidError as error:
             write_message(sink, b"-" + str(error).encode("utf-8", "replace"))
             continue

@@ -6,12 +6,14 @@ Shape legend: U units of an example, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from braid.data.batch import Batch
+from braid.data.example import Example
 from braid.data.groups import GroupData, make_batch
 from braid.data.plan import fill_by_tokens
 from braid.data.windows import units_of
@@ -21,7 +23,26 @@ from braid.model.precision import autocast
 Precision = Literal["fp32", "bf16"]
 
 
-def infer(
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What heads answered of one group's examples for one task, still undecoded. *values*: [n, C] float32 for each
+    example, its windows end to end; *units* [U, 2] of each."""
+
+    values: list[np.ndarray]
+    examples: Sequence[Example]
+    units: list[np.ndarray]
+
+
+def infer(model: BraidModel, groups: Sequence[GroupData], **options: Any) -> dict[tuple[int, str], list[Any]]:
+    """Predictions of every group's tasks: (group, task) -> one `Prediction` per example of the group. Options as for
+    `answers`."""
+    return {
+        key: list(model.head(key[1]).decode(found.values, found.examples, found.units))
+        for key, found in answers(model, groups, **options).items()
+    }
+
+
+def answers(
     model: BraidModel,
     groups: Sequence[GroupData],
     *,
@@ -29,8 +50,8 @@ def infer(
     device: torch.device | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda rows: None,
-) -> dict[tuple[int, str], list[Any]]:
-    """Predictions of every group's tasks: (group, task) -> one `Prediction` per example of the group.
+) -> dict[tuple[int, str], Answers]:
+    """What the heads answer of every group's tasks: (group, task) -> answers.
 
     The encoder sees each row once, whatever the number of tasks. Rows are sorted by length. *progress* is told how
     many rows each batch held."""
@@ -44,13 +65,14 @@ def infer(
         for batch in _batches(groups, batch_tokens):
             wanted = _wanted(model, groups, batch)
             with torch.inference_mode(), autocast(precision, device):
-                logits = model(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
+                found = model.answers(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
             for task, index in wanted.items():
-                _deal(model, groups, batch, task, index, logits[task].float().cpu().numpy(), pieces)
+                values, sizes = found[task]
+                _deal(groups, batch, task, index, values.float().cpu().numpy(), sizes.tolist(), pieces)
             progress(batch.n_rows)
     finally:
         model.train(was_training)
-    return {key: list(_decode(model, groups[key[0]], key[1], found)) for key, found in pieces.items()}
+    return {key: _joined(groups[key[0]], windows) for key, windows in pieces.items()}
 
 
 def _batches(groups: Sequence[GroupData], batch_tokens: int) -> Iterator[Batch]:
@@ -62,44 +84,40 @@ def _batches(groups: Sequence[GroupData], batch_tokens: int) -> Iterator[Batch]:
 
 
 def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dict[str, torch.Tensor]:
-    """The batch rows that each task is asked for: all rows of its groups; only first windows for tasks that do not
-    merge windows."""
+    """The batch rows that each task is asked for: all rows of its groups; a task that reads a text jointly only the
+    first window."""
     out: dict[str, list[int]] = {}
     for place, (g, row) in enumerate(batch.origins):
         for task in groups[g].tasks:
-            if model.specs[task].task.merges_windows or groups[g].rows.number[row] == 0:
+            if model.specs[task].task.layout != "joint" or groups[g].rows.number[row] == 0:
                 out.setdefault(task, []).append(place)
     return {task: torch.tensor(places) for task, places in out.items()}
 
 
 def _deal(
-    model: BraidModel,
     groups: Sequence[GroupData],
     batch: Batch,
     task: str,
     index: torch.Tensor,
-    logits: np.ndarray,
+    values: np.ndarray,
+    sizes: Sequence[int],
     pieces: Mapping[tuple[int, str], list[list[np.ndarray]]],
 ) -> None:
-    """Give each row's part of the flat logits to its example. Rows of one example come back in window order at the
+    """Give each row's part of the flat answers to its example. Rows of one example come back in window order at the
     end, so the window number travels along as the list position."""
-    per_unit = model.specs[task].task.per == "unit"
-    bounds = batch.cu_words.numpy()
+    assert sum(sizes) == len(values), "a head must answer for every row that it was asked for, and no other"
     at = 0
-    for place in index.tolist():
-        size = int(bounds[place + 1] - bounds[place]) if per_unit else 1
+    for place, size in zip(index.tolist(), sizes, strict=True):
         g, row = batch.origins[place]
         rows = groups[g].rows
         windows = pieces[g, task][int(rows.example[row])]
         number = int(rows.number[row])
         while len(windows) <= number:
-            windows.append(logits[:0])
-        windows[number] = logits[at : at + size]
+            windows.append(values[:0])
+        windows[number] = values[at : at + size]
         at += size
-    assert at == len(logits), "a head must answer for every row (or unit) that it was asked for, and no other"
 
 
-def _decode(model: BraidModel, group: GroupData, task: str, found: list[list[np.ndarray]]) -> list[Any]:
+def _joined(group: GroupData, found: list[list[np.ndarray]]) -> Answers:
     merged = [windows[0] if len(windows) == 1 else np.concatenate(windows) for windows in found]
-    units = [units_of(example, group.units) for example in group.examples]
-    return model.head(task).decode(merged, group.examples, units)
+    return Answers(merged, group.examples, [units_of(example, group.units) for example in group.examples])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.encoders.base import Encoder
+from braid.nn.scalar_mix import ScalarMix
 from braid.tasks.base import Facts, Head, Hidden, Task
 
 
@@ -34,6 +35,9 @@ class BraidModel(nn.Module):
         self._heads = nn.ModuleDict(
             {_key(name): spec.task.head(spec.facts, encoder.hidden_size) for name, spec in specs.items()}
         )
+        for name, head in self.heads():
+            if specs[name].task.mix_layers:
+                head.mix = ScalarMix(encoder.n_layers + 1)
 
     def head(self, name: str) -> Head:
         """The head of one task."""
@@ -49,9 +53,23 @@ class BraidModel(nn.Module):
         A task without rows is left out. The encoder runs once, whatever the number of tasks."""
         if rows is None:
             rows = {name: targets.rows for name, targets in batch.targets.items()}
+        hidden = self._encoded(batch)
+        return {
+            name: self.head(name)(self.head(name).mixed(hidden), index) for name, index in rows.items() if len(index)
+        }
+
+    def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""
+        hidden = self._encoded(batch)
+        return {
+            name: self.head(name).answers(self.head(name).mixed(hidden), index)
+            for name, index in rows.items()
+            if len(index)
+        }
+
+    def _encoded(self, batch: Batch) -> Hidden:
         last, layers = self.encoder(batch)
-        hidden = Hidden(last=last, batch=batch, layers=layers)
-        return {name: self.head(name)(hidden, index) for name, index in rows.items() if len(index)}
+        return Hidden(last=last, batch=batch, layers=layers)
 
 
 def _key(name: str) -> str:

@@ -6,7 +6,7 @@ characters, or as plain text); where these give the same tokens, which is the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -21,10 +21,10 @@ from braid.data.example import Example, Window
 from braid.data.groups import GroupData, make_batch
 from braid.data.plan import fill_by_tokens
 from braid.data.prepare import prepare
-from braid.data.windows import UnitKind, WindowOptions, tokenise
+from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
 from braid.errors import BraidError, did_you_mean
 from braid.model.evaluate import Scores, evaluate
-from braid.model.inference import infer
+from braid.model.inference import answers
 from braid.model.network import TaskSpec
 from braid.model.precision import autocast, device_of, resolve
 from braid.predict.inputs import Input, chunked, example_of
@@ -75,7 +75,8 @@ class Model:
     @overload
     def __call__(self, inputs: list[Any], tasks: Iterable[str] | None = None) -> list[Result]: ...
     def __call__(self, inputs: Any, tasks: Iterable[str] | None = None) -> Result | list[Result]:
-        """Predict one input (a text, a (text, pair) tuple, a row) or a list of them. *tasks*: only these."""
+        """Predict one input (a text, a (text, pair) tuple, a row) or a list of them. *tasks*: only these; without it,
+        all that can read the input (a task that needs a pair says nothing of a single text)."""
         if isinstance(inputs, list):
             return list(self.stream(inputs, tasks))
         return next(iter(self.stream([inputs], tasks)))
@@ -86,7 +87,7 @@ class Model:
         """Results in the order of the inputs, `chunk` inputs at a time: memory does not grow with their number."""
         wanted = self._wanted(tasks)
         for examples in chunked((example_of(given) for given in inputs), chunk):
-            yield from self._predict(examples, wanted)
+            yield from self._predict(examples, wanted, required=tasks is not None)
 
     def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names."""
@@ -96,13 +97,12 @@ class Model:
             names = tuple(link.name for link in group.tasks if link.name in self.network.specs)
             if not any(getattr(recipe.tasks[name].data, split) for name in names):
                 continue
-            read = read_group({name: recipe.tasks[name].data for name in names}, split, seed=recipe.seed)
-            options = WindowOptions(
-                max_length=self.max_length,
-                stride=self.stride,
-                units=self._units(names),
-                windows=any(self.network.specs[name].task.merges_windows for name in names),
-            )
+            defaults = {name: self.network.specs[name].task.default_label for name in names}
+            files = {name: recipe.tasks[name].data for name in names}
+            read = read_group(files, split, seed=recipe.seed, defaults=defaults)
+            reads = {name: self.network.specs[name].task.reads(self.network.specs[name].facts) for name in names}
+            layout, units = common_layout(reads)
+            options = WindowOptions(max_length=self.max_length, stride=self.stride, units=units, layout=layout)
             cache = Path(recipe.cache) if recipe.cache else None
             rows = prepare(read.examples, self.tokenizer, options, cache=cache, workers=recipe.train.workers)
             groups.append(GroupData(names, read.examples, rows, options.units))
@@ -120,7 +120,7 @@ class Model:
     def embed(self, texts: Sequence[Input]) -> np.ndarray:
         """Mean of the last hidden states over each text's tokens: [n, D] float32. Longer texts are cut."""
         examples = [example_of(text) for text in texts]
-        group = self._group(examples, self._windows(examples, "none", windows=False), "none", ())
+        group = GroupData((), examples, TokenRows([record_batch(0, self._windows(examples, "joint", "none"))]), "none")
         out = np.zeros((len(examples), self.network.encoder.hidden_size), np.float32)
         order = sorted(group.rows, key=lambda row: -int(group.rows.lengths[row]))
         for step in fill_by_tokens(
@@ -143,74 +143,80 @@ class Model:
                 raise BraidError(f"this model has no task {name!r}: {did_you_mean(name, known)}")
         return names
 
-    def _units(self, names: Iterable[str]) -> UnitKind:
-        kinds = set()
-        for name in names:
-            spec = self.network.specs[name]
-            kind = spec.task.unit_kind
-            kinds.add(spec.facts["units"] if kind == "auto" else kind)
-        return "characters" if "characters" in kinds else "words" if "words" in kinds else "none"
-
-    def _predict(self, examples: Sequence[Example], tasks: Sequence[str]) -> list[Result]:
+    def _predict(self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool) -> list[Result]:
         results = [result_of(example) for example in examples]
-        groups, members = self._rows(examples, tasks)
-        found = infer(
+        asked = {task: self._fitting(examples, task, required=required) for task in tasks}
+        groups, members = self._rows(examples, {task: found for task, found in asked.items() if found})
+        found = answers(
             self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision
         )
         for task in tasks:
-            for (g, name), predictions in found.items():
-                if name == task:
-                    for number, prediction in zip(members[g], predictions, strict=True):
-                        results[number].predictions[task] = prediction
+            # One call for all examples: a task may look at them together (as ranking does).
+            parts = [(members[g], part) for (g, name), part in found.items() if name == task]
+            order = sorted((number, k, at) for k, (numbers, _) in enumerate(parts) for at, number in enumerate(numbers))
+            predictions = self.network.head(task).decode(
+                [parts[k][1].values[at] for _, k, at in order],
+                [examples[number] for number, _, _ in order],
+                [parts[k][1].units[at] for _, k, at in order],
+            )
+            for (number, _, _), prediction in zip(order, predictions, strict=True):
+                results[number].predictions[task] = prediction
         return results
 
-    def _rows(self, examples: Sequence[Example], tasks: Sequence[str]) -> tuple[list[GroupData], list[list[int]]]:
-        """Groups of rows to predict on, and which example each of their examples is.
+    def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
+        """The examples that a task can read. Where it was asked for by name, all must be."""
+        spec = self.network.specs[task]
+        unfit = {number: spec.task.fits(example) for number, example in enumerate(examples)}
+        wrong = next((number for number, reason in unfit.items() if reason is not None), None)
+        if required and wrong is not None:
+            where = f"{examples[wrong].place}: " if examples[wrong].place else f"input {wrong + 1}: "
+            raise BraidError(f"{where}task {task!r} cannot read it: {unfit[wrong]}")
+        return [number for number, reason in unfit.items() if reason is None]
 
-        Tasks without units ride on the rows of tasks with units wherever these have the same tokens."""
-        kinds: dict[UnitKind, list[str]] = {}
-        for task in tasks:
-            kinds.setdefault(self._units([task]), []).append(task)
-        plain = kinds.pop("none", [])
-        cut = {kind: self._windows(examples, kind, windows=self._windowed(names)) for kind, names in kinds.items()}
-        rides: dict[UnitKind, set[int]] = {kind: set() for kind in kinds}
-        alone = list(range(len(examples)))
-        if plain and kinds:
-            bare = self._windows(examples, "none", windows=self._windowed(plain))
-            alone = []
-            for number, alone_windows in enumerate(bare):
-                same = [kind for kind in kinds if _same(alone_windows, cut[kind][number])]
-                if same:
-                    rides[same[0]].add(number)
-                else:
-                    alone.append(number)
-        groups, members = [], []
-        for kind, names in kinds.items():
-            for riders in (True, False):
-                chosen = [k for k in range(len(examples)) if (k in rides[kind]) is riders]
-                if chosen:
-                    carried = (*names, *plain) if riders else tuple(names)
-                    windows = [cut[kind][k] for k in chosen]
-                    groups.append(self._group([examples[k] for k in chosen], windows, kind, carried))
-                    members.append(chosen)
-        if plain and alone:
-            chosen_examples = [examples[k] for k in alone]
-            windows = self._windows(chosen_examples, "none", windows=self._windowed(plain))
-            groups.append(self._group(chosen_examples, windows, "none", tuple(plain)))
-            members.append(alone)
-        return groups, members
+    def _rows(
+        self, examples: Sequence[Example], members: Mapping[str, Sequence[int]]
+    ) -> tuple[list[GroupData], list[list[int]]]:
+        """Groups of rows to predict on, and which example each of their examples is. *members*: the examples that
+        each task is asked for.
 
-    def _windowed(self, tasks: Iterable[str]) -> bool:
-        return any(self.network.specs[task].task.merges_windows for task in tasks)
+        Tasks that read a plain row ride on the rows of others wherever these begin with the same tokens."""
+        kinds: dict[tuple[Layout, UnitKind], list[str]] = {}
+        for task in members:
+            spec = self.network.specs[task]
+            kinds.setdefault(spec.task.reads(spec.facts), []).append(task)
+        plain = kinds.pop(("joint", "none"), [])
+        bare = dict(zip(range(len(examples)), self._windows(examples, "joint", "none"), strict=True)) if plain else {}
+        asked = {task: set(numbers) for task, numbers in members.items()}
+        riding: set[int] = set()
+        groups: list[GroupData] = []
+        places: list[list[int]] = []
 
-    def _windows(self, examples: Sequence[Example], kind: UnitKind, *, windows: bool) -> list[list[Window]]:
-        options = WindowOptions(max_length=self.max_length, stride=self.stride, units=kind, windows=windows)
+        def add(tasks: Sequence[str], windows: Mapping[int, list[Window]], kind: UnitKind) -> None:
+            """One group for each set of tasks that some examples share."""
+            sets: dict[tuple[str, ...], list[int]] = {}
+            for number in windows:
+                sets.setdefault(tuple(task for task in tasks if number in asked[task]), []).append(number)
+            for names, numbers in sets.items():
+                if names:
+                    chosen = [examples[number] for number in numbers]
+                    rows = TokenRows([record_batch(0, [windows[number] for number in numbers])])
+                    groups.append(GroupData(names, chosen, rows, kind))
+                    places.append(numbers)
+
+        for (layout, kind), names in kinds.items():
+            numbers = sorted(set().union(*(asked[name] for name in names)))
+            found = self._windows([examples[number] for number in numbers], layout, kind)
+            cut = dict(zip(numbers, found, strict=True))
+            riders = {n for n in cut if n in bare and n not in riding and _same(bare[n], cut[n])}
+            riding |= riders
+            add((*names, *plain), {n: cut[n] for n in cut if n in riders}, kind)
+            add(names, {n: cut[n] for n in cut if n not in riders}, kind)
+        add(plain, {n: windows for n, windows in bare.items() if n not in riding}, "none")
+        return groups, places
+
+    def _windows(self, examples: Sequence[Example], layout: Layout, units: UnitKind) -> list[list[Window]]:
+        options = WindowOptions(max_length=self.max_length, stride=self.stride, units=units, layout=layout)
         return list(tokenise(examples, self.tokenizer, options))
-
-    def _group(
-        self, examples: Sequence[Example], windows: Sequence[Sequence[Window]], kind: UnitKind, tasks: tuple[str, ...]
-    ) -> GroupData:
-        return GroupData(tasks, examples, TokenRows([record_batch(0, windows)]), kind)
 
 
 def _same(plain: Sequence[Window], other: Sequence[Window]) -> bool:

@@ -10,7 +10,7 @@ from braid.encoders.base import Encoder
 from braid.errors import DataError
 from braid.model.network import BraidModel, TaskSpec
 from braid.run.build import build_parts
-from braid.run.dataset import check_gold, learn, read_data, task_of, tokenised, with_targets
+from braid.run.dataset import check_gold, learn, read_data, skipped_labels, task_of, tokenised, with_targets
 from braid.tools import check as look
 from braid.tools.check import Report
 
@@ -40,8 +40,11 @@ def check(recipe: Recipe) -> Report:
     for split in ("train", "dev", "test"):
         try:
             if split == "train":
-                with_targets(recipe, groups[split], facts)
-            check_gold(specs, groups[split], split)
+                groups[split] = with_targets(recipe, groups[split], facts)
+                look.left_out(split, skipped_labels(groups[split]), report)
+                check_gold(specs, groups[split], split)
+            else:
+                look.left_out(split, check_gold(specs, groups[split], split), report)
         except DataError as error:
             look.collect(report, error.problems)
     look.skipped(data.reads, report)
@@ -68,7 +71,7 @@ def _plan(recipe: Recipe, groups: list[GroupData], report: Report) -> None:
     sampler = recipe.train.sampler
     assert isinstance(sampler, Sampler)
     plan = Plan(
-        lengths=tuple(group.rows.lengths for group in groups),
+        lengths=tuple(group.lengths for group in groups),
         rates=tuple(group.rate for group in recipe.parsed_chain.groups),
         sampler=sampler,
         epochs=recipe.train.epochs,

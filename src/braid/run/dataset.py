@@ -15,17 +15,22 @@ from typing import Any
 
 from braid.config.recipe import Recipe
 from braid.data.assemble import GroupRead, read_group
+from braid.data.bundles import Together, bundle
 from braid.data.example import Example
 from braid.data.groups import GroupData, build_targets
 from braid.data.prepare import prepare
 from braid.data.tokens import Tokenizer
-from braid.data.windows import UnitKind, WindowOptions, units_of
-from braid.errors import DataError, LabelError, Place, Problem
+from braid.data.windows import WindowOptions, common_layout, units_of
+from braid.errors import DataError, LabelError, Place, Problem, SkippedLabelError
 from braid.model.network import TaskSpec
 from braid.tasks.base import Facts, Task
 
 SPLITS = ("train", "dev", "test")
+TOGETHER: tuple[Together, ...] = ("row", "example", "query")
+"""What stays in one batch, from little to much."""
 Say = Callable[[str], None]
+SkippedLabels = dict[str, dict[str, list[Place | None]]]
+"""{task: {reason: places}} of labels that are left out."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def read_data(recipe: Recipe, *, splits: Iterable[str] = SPLITS) -> ReadData:
         for tasks in groups:
             try:
                 data = {name: recipe.tasks[name].data for name in tasks}
-                reads[split].append(read_group(data, split, seed=recipe.seed))
+                defaults = {name: task_of(recipe, name).default_label for name in tasks}
+                reads[split].append(read_group(data, split, seed=recipe.seed, defaults=defaults))
             except DataError as error:
                 problems += [
                     replace(p, what=f"{error.title} {p.what}" if error.title else p.what) for p in error.problems
@@ -106,26 +112,12 @@ def _first_place(task: Task, name: str, rows: list[Example], message: str) -> Pl
     return None
 
 
-def unit_kind(recipe: Recipe, tasks: Iterable[str], facts: Mapping[str, Facts]) -> UnitKind:
-    """The units that a group's rows are aligned to: characters as soon as one of its tasks labels characters."""
-    kinds = set()
-    for name in tasks:
-        kind = task_of(recipe, name).unit_kind
-        kinds.add(facts[name]["units"] if kind == "auto" else kind)
-    return "characters" if "characters" in kinds else "words" if "words" in kinds else "none"
-
-
 def window_options(
     recipe: Recipe, tasks: Iterable[str], facts: Mapping[str, Facts], *, max_length: int, stride: int
 ) -> WindowOptions:
-    """How a group's inputs become rows."""
-    tasks = list(tasks)
-    return WindowOptions(
-        max_length=max_length,
-        stride=stride,
-        units=unit_kind(recipe, tasks, facts),
-        windows=any(task_of(recipe, name).merges_windows for name in tasks),
-    )
+    """How a group's inputs become rows. Raises BraidError where its tasks cannot share rows."""
+    layout, units = common_layout({name: task_of(recipe, name).reads(facts[name]) for name in tasks})
+    return WindowOptions(max_length=max_length, stride=stride, units=units, layout=layout)
 
 
 def tokenised(
@@ -159,6 +151,9 @@ def with_targets(recipe: Recipe, groups: list[GroupData], facts: Mapping[str, Fa
             task = task_of(recipe, name)
 
             def encode(label: Any, example: Example, window: Any, task: Task = task, name: str = name) -> Any:
+                unfit = task.fits(example)
+                if unfit is not None:
+                    raise LabelError(unfit)
                 return task.encode(label, example, window, facts[name])
 
             try:
@@ -167,17 +162,20 @@ def with_targets(recipe: Recipe, groups: list[GroupData], facts: Mapping[str, Fa
                 )
             except DataError as error:
                 problems += error.problems
-        out.append(replace(group, targets=tables))
+        together = max((task_of(recipe, name).together for name in group.tasks), key=TOGETHER.index)
+        out.append(replace(group, targets=tables, bundles=bundle(group.examples, group.rows, together)))
     if problems:
         raise DataError(problems, title=f"{len(problems)} training labels cannot be used:")
     return out
 
 
-def check_gold(specs: Mapping[str, TaskSpec], groups: list[GroupData], split: str) -> None:
+def check_gold(specs: Mapping[str, TaskSpec], groups: list[GroupData], split: str) -> SkippedLabels:
     """Whether every label of a dev or test split can be compared with predictions: better now than after an hour.
+    Returns those that are left out, by task and reason.
 
     Raises DataError."""
     problems: list[Problem] = []
+    skipped: SkippedLabels = {}
     for group in groups:
         for example in group.examples:
             units = None
@@ -188,13 +186,26 @@ def check_gold(specs: Mapping[str, TaskSpec], groups: list[GroupData], split: st
                 units = units_of(example, group.units) if units is None else units
                 try:
                     specs[name].task.gold(label, example, units, specs[name].facts)
+                except SkippedLabelError as error:
+                    skipped.setdefault(name, {}).setdefault(error.reason, []).append(example.place)
                 except LabelError as error:
                     problems.append(Problem(what=str(error), place=example.place, key=f"task {name}"))
     if problems:
         raise DataError(problems, title=f"{len(problems)} labels of the {split} split cannot be used:")
+    return skipped
+
+
+def skipped_labels(groups: Iterable[GroupData]) -> SkippedLabels:
+    """Training labels that are left out, by task and reason."""
+    return {task: table.skipped for group in groups for task, table in group.targets.items() if table.skipped}
 
 
 def sample_texts(data: ReadData, *, limit: int = 200_000, seed: int = 1) -> list[str]:
     """Training texts for a vocabulary: all of them, or a seeded sample of a large set."""
-    texts = [text for example in data.examples("train") for text in (example.text, example.pair) if text]
+    texts = [
+        text
+        for example in data.examples("train")
+        for text in (example.text, example.pair, *(example.options or ()))
+        if text
+    ]
     return texts if len(texts) <= limit else random.Random(seed).sample(texts, limit)

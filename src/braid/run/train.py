@@ -31,7 +31,18 @@ from braid.model.evaluate import Scores, evaluate
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.run.build import Parts, build_parts
-from braid.run.dataset import ReadData, Say, check_gold, learn, read_data, task_of, tokenised, with_targets
+from braid.run.dataset import (
+    ReadData,
+    Say,
+    SkippedLabels,
+    check_gold,
+    learn,
+    read_data,
+    skipped_labels,
+    task_of,
+    tokenised,
+    with_targets,
+)
 from braid.training.memory import keep_freed_memory
 from braid.training.progress import make_progress
 from braid.training.trainer import Trainer, TrainResult
@@ -81,9 +92,9 @@ def train(
         for split in data.reads
     }
     groups["train"] = with_targets(recipe, groups["train"], facts)
-    for split in ("dev", "test"):
-        check_gold(specs, groups[split], split)
-    _say_data(say, groups, parts, data)
+    skipped = {"train": skipped_labels(groups["train"])}
+    skipped.update({split: check_gold(specs, groups[split], split) for split in ("dev", "test")})
+    _say_data(say, groups, parts, data, skipped)
 
     model = BraidModel(parts.encoder, specs).to(device)
     fingerprint = _fingerprint(recipe, data)
@@ -123,7 +134,7 @@ def _trainer(
     assert isinstance(sampler, Sampler)
     assert isinstance(balancer, Balancer)
     plan = Plan(
-        lengths=tuple(group.rows.lengths for group in groups["train"]),
+        lengths=tuple(group.lengths for group in groups["train"]),
         rates=tuple(group.rate for group in chain.groups),
         sampler=sampler,
         epochs=recipe.train.epochs,
@@ -247,7 +258,13 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _say_data(say: Say, groups: Mapping[str, list[GroupData]], parts: Parts, data: ReadData) -> None:
+def _say_data(
+    say: Say,
+    groups: Mapping[str, list[GroupData]],
+    parts: Parts,
+    data: ReadData,
+    skipped: Mapping[str, SkippedLabels],
+) -> None:
     for k, group in enumerate(groups["train"]):
         name = " & ".join(group.tasks)
         sizes = ", ".join(f"{split} {len(groups[split][k].examples):,}" for split in groups)
@@ -260,6 +277,9 @@ def _say_data(say: Say, groups: Mapping[str, list[GroupData]], parts: Parts, dat
             for task, reasons in data.reads[split][k].skipped.items():
                 for reason, n in reasons.items():
                     say(f"  {task}, {split}: {n:,} rows left out: {reason}")
+            for task in group.tasks:
+                for reason, places in skipped[split].get(task, {}).items():
+                    say(f"  {task}, {split}: {len(places):,} labels left out: {reason} (first: {places[0]})")
 
 
 def _print(message: str) -> None:

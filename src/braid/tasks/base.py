@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from braid.config.families import TaskConfig
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
+from braid.data.windows import Layout, UnitKind
 from braid.metrics.meter import Meter as Meter
+from braid.nn.scalar_mix import ScalarMix
 
 Facts = dict[str, Any]
 """What a task learned from its training labels (label inventory, scale, ...). JSON; saved in task.json."""
@@ -47,9 +50,30 @@ class Prediction:
 class Head(nn.Module, ABC):
     """The module of one task on top of the shared encoder."""
 
+    tunes: ClassVar[bool] = False
+    """Whether `tune` sets something from the dev data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix: ScalarMix | None = None
+        """With `mix_layers`: how the encoder's layers become the hidden states that this head sees."""
+
     @abstractmethod
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
-        """Logits of the batch's rows `rows` [R], flat: [R, C] for one answer a row, [W, C] for one a unit."""
+        """Logits of the batch's rows `rows` [R], flat: [R, C] for one answer a row, [W, C] for one a unit, ..."""
+
+    def mixed(self, hidden: Hidden) -> Hidden:
+        """The hidden states as this head sees them."""
+        return hidden if self.mix is None else replace(hidden, last=self.mix(hidden.layers))
+
+    def sizes(self, batch: Batch, rows: Tensor) -> Tensor:
+        """How many vectors of `forward`'s logits belong to each of the rows: [R], int64. Default: one."""
+        return torch.ones_like(rows)
+
+    def answers(self, hidden: Hidden, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What `decode` reads, and how much of it belongs to each row: the logits and their sizes. A head that
+        generates gives what it generated."""
+        return self(hidden, rows), self.sizes(hidden.batch, rows)
 
     @abstractmethod
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
@@ -59,18 +83,29 @@ class Head(nn.Module, ABC):
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
     ) -> list[Any]:
-        """A `Prediction` per example. *logits*: float32, [1, C] or [U, C] per example (windows already merged);
+        """A `Prediction` per example. *logits*: float32, [n, C] per example (its windows end to end, in order);
         *units* [U, 2]: character spans of each example's units."""
+
+    def tune(
+        self,
+        logits: Sequence[np.ndarray],
+        golds: Sequence[Any],
+        examples: Sequence[Example],
+        units: Sequence[np.ndarray],
+    ) -> None:
+        """Set what is not learned by gradients (thresholds; buffers of the head, saved with it) so that dev labels
+        come out best. Called before each evaluation on dev where `tunes`; `golds` as the meter gets them."""
 
 
 class Task(TaskConfig, ABC):
     """Base of all task types; an instance is the config itself."""
 
-    per: ClassVar[Literal["row", "unit"]] = "row"
-    """What one logit vector stands for: a whole row, or one unit (word or character) of it."""
+    layout: ClassVar[Layout] = "joint"
+    """How an input becomes token rows."""
 
-    merges_windows: ClassVar[bool] = False
-    """Whether long texts are read in overlapping windows and merged; else they are truncated, counted."""
+    together: ClassVar[Literal["row", "example", "query"]] = "row"
+    """What must stand in one batch for the loss: nothing but the row, all rows of an example, or all rows of all
+    examples with one query."""
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "mse", "perplexity"})
 
@@ -78,9 +113,28 @@ class Task(TaskConfig, ABC):
     """The first metric of the type."""
 
     @property
-    def unit_kind(self) -> Literal["none", "words", "characters", "auto"]:
-        """Which units of the text this task reads. `auto`: `learn` decides from the data (`facts["units"]`)."""
+    def merges_windows(self) -> bool:
+        """Whether long texts are read in overlapping windows and merged; else they are truncated, counted."""
+        return self.layout == "windows"
+
+    @property
+    def unit_kind(self) -> UnitKind | Literal["auto"]:
+        """Which units of the input this task reads. `auto`: `learn` decides from the data (`facts["units"]`)."""
         return "none"
+
+    def reads(self, facts: Facts) -> tuple[Layout, UnitKind]:
+        """How rows must be made for this task."""
+        kind = self.unit_kind
+        return self.layout, facts["units"] if kind == "auto" else kind
+
+    @property
+    def default_label(self) -> Any:
+        """The label of a row of this task's data that has none. None: such a row stays without."""
+        return None
+
+    def fits(self, example: Example) -> str | None:
+        """Why this input cannot be read by the task ("it needs a `pair`"); None: it can."""
+        return None
 
     @abstractmethod
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
@@ -92,11 +146,13 @@ class Task(TaskConfig, ABC):
     def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
         """A label as target of one window. None: this window carries none (a later window of a truncating task).
 
-        Raises LabelError when the label does not fit the type, the inventory or the input."""
+        Raises LabelError when the label does not fit the type, the inventory or the input; SkippedLabelError for one
+        that is to be left out and counted."""
 
     @abstractmethod
     def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> Any:
-        """A label in the form that this task's meter compares predictions with."""
+        """A label in the form that this task's meter compares predictions with. Raises as `encode` does, but never
+        for a label that only the training data lacks: that is counted as an error."""
 
     @abstractmethod
     def head(self, facts: Facts, hidden_size: int) -> Head:

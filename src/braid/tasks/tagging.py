@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from braid.data.batch import Targets
+from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, id_of
 from braid.data.tag_labels import TagLabels, align, is_spans, read_spans, read_tags
@@ -30,6 +30,7 @@ from braid.data.tag_schemes import (
     spans_of,
     tags_of,
 )
+from braid.data.windows import Layout, UnitKind
 from braid.errors import LabelError
 from braid.metrics.entities import EntityMeter
 from braid.metrics.meter import Meter
@@ -64,8 +65,7 @@ class Tagging(Task):
     """A tag for each word or character: entities, slots, word segmentation, parts of speech."""
 
     type: Literal["tagging"] = "tagging"
-    per: ClassVar[Literal["row", "unit"]] = "unit"
-    merges_windows: ClassVar[bool] = True
+    layout: ClassVar[Layout] = "windows"
     main_metric: ClassVar[str] = "f1"
 
     labels: list[str] | None = None
@@ -87,7 +87,7 @@ class Tagging(Task):
         return as_strings(value) if isinstance(value, list | tuple) else value
 
     @property
-    def unit_kind(self) -> Literal["none", "words", "characters", "auto"]:
+    def unit_kind(self) -> UnitKind | Literal["auto"]:
         """The `units` option."""
         return self.units
 
@@ -209,6 +209,10 @@ class TaggingHead(Head):
         chosen_N, _ = select(hidden.batch.cu_words, rows)
         logits_NC: Tensor = self.classifier(self.dropout(hidden.last[hidden.batch.words[chosen_N]]))
         return logits_NC
+
+    def sizes(self, batch: Batch, rows: Tensor) -> Tensor:
+        """Units that each window owns."""
+        return batch.cu_words[rows + 1] - batch.cu_words[rows]
 
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """In fp32, summed over units; with a CRF over windows (its count is the units still, so that both losses are

@@ -166,6 +166,14 @@ def skipped(reads: Mapping[str, Sequence[Any]], report: Report) -> None:
                     report.findings.append(Finding(task, split, f"rows left out: {reason}", count))
 
 
+def left_out(split: str, found: Mapping[str, Mapping[str, Sequence[Any]]], report: Report) -> None:
+    """Labels that nothing can be learned from or compared with (task -> reason -> places)."""
+    for task, reasons in found.items():
+        for reason, places in reasons.items():
+            shown = [str(place) for place in places[:SHOWN]]
+            report.findings.append(Finding(task, split, f"labels left out: {reason}", len(places), shown))
+
+
 def collect(report: Report, problems: Iterable[Problem]) -> None:
     """Add what would stop training."""
     report.errors += [str(problem) for problem in problems]
@@ -195,7 +203,7 @@ def _resident() -> int:
 
 
 def _key(example: Example) -> tuple[Any, ...]:
-    return example.text, example.pair, example.words
+    return example.text, example.pair, example.words, example.options
 
 
 def _texts(example: Example) -> list[str]:

@@ -23,7 +23,7 @@ from braid.balancing.base import Balancer
 from braid.checkpoint.state import Progress, load_best, load_state, save_best, save_state
 from braid.config.training import TrainConfig
 from braid.data.batch import Batch
-from braid.data.groups import GroupData, make_batch
+from braid.data.groups import GroupData, drawn_rows, make_batch
 from braid.data.packing import pad_fraction
 from braid.data.plan import Plan, Step, split_step
 from braid.errors import BraidError, Interrupted
@@ -156,8 +156,8 @@ class Trainer:
             done += size
 
     def _pack(self, step: Step) -> list[Batch]:
-        lengths = self.plan.lengths
-        return [make_batch(self.groups, part) for part in split_step(step, lengths, self.config.accumulate)]
+        parts = split_step(step, self.plan.lengths, self.config.accumulate)
+        return [make_batch(self.groups, drawn_rows(self.groups, part)) for part in parts]
 
     def _step(self, epoch: float, batches: list[Batch]) -> None:
         began = time.perf_counter()
@@ -244,6 +244,7 @@ class Trainer:
         scores = evaluate(
             self.model,
             self.dev,
+            tune=True,
             batch_tokens=self.config.eval_batch_tokens,
             device=self.device,
             precision=self.precision,
