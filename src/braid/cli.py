@@ -102,9 +102,10 @@ def predict(
     file: Annotated[str, typer.Argument(help="Texts or JSON rows, one a line; - is standard input.")] = "-",
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
+    logits: Annotated[bool, typer.Option("--logits", help="Write rows that a student can be trained on.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
 ) -> None:
-    """Predict every task for each line; writes JSON rows in the same order."""
+    """Predict every task that can read it for each line; writes JSON rows in the same order."""
     import braid
     from braid.data.progress import bar
     from braid.predict.inputs import read_inputs
@@ -117,7 +118,8 @@ def predict(
     inputs = read_inputs(file)
     sink = open(output, "w", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
     try:
-        results = model.stream(inputs, chunk=1) if interactive else model.stream(inputs)
+        options = {"chunk": 1} if interactive else {}
+        results = model.stream(inputs, wanted, logits=logits, **options)
         for result in results if interactive else bar(results, "predicting"):
             # A lone surrogate cannot be written as UTF-8; its JSON escape can.
             line = json.dumps(result.to_json(), ensure_ascii=False)

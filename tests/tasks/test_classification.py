@@ -4,11 +4,15 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+import tiny
 from braid.data.example import Example, Window
+from braid.data.groups import make_batch
 from braid.data.packing import pack_ids, pack_targets
 from braid.errors import LabelError
+from braid.model.evaluate import evaluate
 from braid.tasks.base import Hidden
 from braid.tasks.classification import Classification
+from braid.training.loss import task_losses
 
 EXAMPLE = Example(text="a text")
 NO_UNITS = np.empty((0, 2), np.int64)
@@ -27,7 +31,7 @@ def loss_of(task, facts, labels, logits):
     targets = pack_targets(
         range(len(labels)), [task.encode(label, EXAMPLE, window(), facts) for label in labels], count=len(labels)
     )
-    return task.head(facts, 4).loss(logits, targets)
+    return task.make_head(facts, 4).loss(logits, targets)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_given_labels_keep_their_order_and_may_lack_rows():
         (["a", float("nan")], {}, "nan"),
         (["a", None], {}, "NoneType"),
         (["a", ["b"]], {}, "multilabel"),
-        (["a", {"b": 1}], {}, "dict"),
+        (["a", {"b": 1}], {}, "a mapping with 'b'"),
         (["a", " "], {}, "empty string"),
     ],
 )
@@ -125,7 +129,7 @@ def test_a_given_label_without_rows_weighs_as_one():
 @pytest.mark.parametrize("options", [{}, {"pooler": False}, {"pooling": "attention", "class_weights": "balanced"}])
 def test_the_head_gives_logits_of_the_rows_asked_for(options):
     task = Classification(**options)
-    head = task.head(task.learn(["a", "b"], [EXAMPLE] * 2), 8).eval()
+    head = task.make_head(task.learn(["a", "b"], [EXAMPLE] * 2), 8).eval()
     batch = pack_ids([[1, 2], [3], [4, 5, 6]])
     hidden = Hidden(torch.randn(6, 8), batch)
     logits = head(hidden, torch.tensor([0, 2]))
@@ -137,7 +141,7 @@ def test_the_head_gives_logits_of_the_rows_asked_for(options):
 def test_decoding_gives_label_and_probabilities():
     (label,) = (
         Classification()
-        .head(learn(["a", "b"]), 4)
+        .make_head(learn(["a", "b"]), 4)
         .decode([np.log(np.array([[1.0, 3.0]], np.float32))], [EXAMPLE], [NO_UNITS])
     )
     assert label.to_json() == {"label": "b", "probabilities": pytest.approx({"a": 0.25, "b": 0.75})}
@@ -149,9 +153,60 @@ def test_oracle_logits_decode_to_the_gold_label():
     facts = task.learn([row["label"] for row in rows], [EXAMPLE] * 8)
     logits = [task.oracle(task.encode(row["label"], EXAMPLE, window(), facts), facts) for row in rows]
     meter = task.meter(facts)
-    for label, row in zip(task.head(facts, 4).decode(logits, [EXAMPLE] * 8, [NO_UNITS] * 8), rows, strict=True):
+    for label, row in zip(task.make_head(facts, 4).decode(logits, [EXAMPLE] * 8, [NO_UNITS] * 8), rows, strict=True):
         assert label.label == row["label"]
         meter.update(label, task.gold(row["label"], EXAMPLE, NO_UNITS, facts))
     assert meter.compute()["accuracy"] == 1.0
     assert task.best(facts) == "accuracy"
     assert Classification(metric="macro_f1").best(facts) == "macro_f1"
+
+
+# ------------------------------------------------------------------ teachers, focal loss, san
+
+
+def test_a_teacher_is_mixed_with_the_label_and_learned_from_alone_where_there_is_none():
+    labels = ["a", {"label": "b", "logits": {"a": 0.0, "b": 2.0}}, {"probabilities": {"a": 0.9, "b": 0.1}}]
+    facts = learn(labels, soft={"alpha": 0.25, "temperature": 1.0})
+    assert facts == {"labels": ["a", "b"], "soft": True}
+    task = Classification(soft={"alpha": 0.25, "temperature": 1.0})
+    rows = [task.encode(label, EXAMPLE, window(), facts) for label in labels]
+    logits = torch.tensor([[1.0, 0.0], [0.5, 0.0], [0.0, 1.0]])
+    found = task.make_head(facts, 4).loss(logits, pack_targets(range(3), rows, count=3))
+    log_p = logits.log_softmax(1)
+
+    def divergence(row, teacher):
+        return (teacher * (teacher.log() - log_p[row])).sum()
+
+    teacher = torch.tensor([0.0, 2.0]).softmax(0)
+    expected = -log_p[0, 0] + 0.75 * -log_p[1, 1] + 0.25 * divergence(1, teacher)
+    expected = expected + divergence(2, torch.tensor([0.9, 0.1]))
+    torch.testing.assert_close(found, expected)
+    golds = [task.gold(label, EXAMPLE, NO_UNITS, facts) for label in labels]
+    assert golds == ["a", "b", "a"]
+
+
+def test_labels_that_only_a_teacher_knows_are_in_the_inventory():
+    assert learn(["a", {"logits": {"a": 0.0, "c": 1.0}}])["labels"] == ["a", "c"]
+
+
+def test_hidden_layers_stand_in_front_of_the_classifier():
+    head = Classification(hidden_layers=2).make_head(learn(["a", "b"]), 4)
+    assert len([name for name in head.state_dict() if name.startswith("features.more")]) == 4
+
+
+def test_san_learns_what_only_the_comparison_of_both_texts_tells():
+    torch.manual_seed(0)
+    words = ["red", "blue", "green", "black"]
+    rows = [{"text": f"the {a} box", "pair": f"a {b} one", "label": str(a == b)} for a in words for b in words]
+    examples = [tiny.example_of(row, "t") for row in rows]
+    tokenizer = tiny.tokenizer_of(examples)
+    specs = tiny.specs_of({"t": tiny.task_of("classification", head="san", class_weights="balanced")}, {"t": examples})
+    group = tiny.group_of(specs, examples, tokenizer)
+    model = tiny.model_of(tokenizer, specs).train()
+    batch = make_batch([group], [(0, row) for row in group.rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (task_losses(model, batch, model(batch))["t"] / 16).backward()
+        optimizer.step()
+    assert evaluate(model, [group])["t"]["accuracy"] == 1.0

@@ -40,7 +40,7 @@ def test_a_constant_has_a_deviation_of_one():
     assert learn([0.1] * 7) == pytest.approx({"mean": 0.1, "std": 1.0})
 
 
-@pytest.mark.parametrize("label", ["good", None, [1], {"value": 1}, True, float("nan"), "inf", ""])
+@pytest.mark.parametrize("label", ["good", None, [1], {"other": 1}, {"value": "x"}, True, float("nan"), "inf", ""])
 def test_what_is_no_number(label):
     with pytest.raises(LabelError):
         Regression().encode(label, EXAMPLE, window(), {"mean": 0.0, "std": 1.0})
@@ -57,12 +57,12 @@ def test_loss_is_the_summed_squared_error_of_scaled_values():
     targets = pack_targets(range(3), [task.encode(label, EXAMPLE, window(), facts) for label in labels], count=3)
     scaled = (torch.tensor(labels) - 3.0) / np.std(labels)
     expected = F.mse_loss(logits[:, 0], scaled.float(), reduction="sum")
-    torch.testing.assert_close(task.head(facts, 4).loss(logits, targets), expected)
+    torch.testing.assert_close(task.make_head(facts, 4).loss(logits, targets), expected)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_the_head_gives_one_value_a_row(pooling):
-    head = Regression(pooling=pooling).head({"mean": 0.0, "std": 1.0}, 8).eval()
+    head = Regression(pooling=pooling).make_head({"mean": 0.0, "std": 1.0}, 8).eval()
     hidden = Hidden(torch.randn(6, 8), pack_ids([[1, 2], [3], [4, 5, 6]]))
     assert head(hidden, torch.tensor([0, 2])).shape == (2, 1)
 
@@ -72,7 +72,7 @@ def test_oracle_outputs_decode_to_the_gold_value():
     facts = task.learn([row["label"] for row in rows], [EXAMPLE] * 8)
     logits = [task.oracle(task.encode(row["label"], EXAMPLE, window(), facts), facts) for row in rows]
     meter = task.meter(facts)
-    for value, row in zip(task.head(facts, 4).decode(logits, [EXAMPLE] * 8, [NO_UNITS] * 8), rows, strict=True):
+    for value, row in zip(task.make_head(facts, 4).decode(logits, [EXAMPLE] * 8, [NO_UNITS] * 8), rows, strict=True):
         assert value.value == pytest.approx(row["label"], abs=1e-5)
         meter.update(value, task.gold(row["label"], EXAMPLE, NO_UNITS, facts))
     assert meter.compute() == pytest.approx({"pearson": 1.0, "spearman": 1.0, "mse": 0.0}, abs=1e-9)

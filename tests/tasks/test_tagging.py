@@ -55,6 +55,7 @@ def test_tags_of_words_tell_inventory_scheme_and_units():
         "units": "words",
         "spans": False,
         "iob1": False,
+        "soft": False,
     }
 
 
@@ -114,7 +115,7 @@ def test_given_labels_are_tags_or_types():
         ),
         ([("O O B-LOC", of_words("a", "b", "c"))], {}, "source: uer_ner"),
         ([(["O"], of_words("a", "b"))], {}, "1 tags for 2 words"),
-        ([({"LOC": [1]}, of_words("a"))], {}, "expected a list of tags"),
+        ([({"LOC": [1]}, of_words("a"))], {}, "expected 'tags'"),
         ([(["O", {"start": 1}], of_words("a", "b"))], {}, "mixes tags and spans"),
         ([([span(0, 2, "X"), span(1, 3, "Y")], Example(text="abc"))], {}, "overlap"),
     ],
@@ -214,7 +215,7 @@ def packed():
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 3], [2], [3, 1]])
 def test_logits_are_those_of_the_first_pieces_of_the_rows_units(rows):
-    head, hidden = Tagging().head(BIO, 8).eval(), torch.randn(10, 8)
+    head, hidden = Tagging().make_head(BIO, 8).eval(), torch.randn(10, 8)
     places = [[1, 2, 3], [5], [], [8, 9]]
     index = torch.tensor([place for row in rows for place in places[row]], dtype=torch.int64)
     logits = head(Hidden(hidden, packed()), torch.tensor(rows))
@@ -222,14 +223,14 @@ def test_logits_are_those_of_the_first_pieces_of_the_rows_units(rows):
 
 
 def test_loss_is_the_summed_cross_entropy_of_units():
-    head, logits = Tagging().head(BIO, 8), torch.randn(5, 3)
+    head, logits = Tagging().make_head(BIO, 8), torch.randn(5, 3)
     targets = pack_targets([0, 3], [{"tags": np.array([0, 1, 2])}, {"tags": np.array([1, 0])}], count=5)
     expected = F.cross_entropy(logits, torch.tensor([0, 1, 2, 1, 0]), reduction="sum")
     torch.testing.assert_close(head.loss(logits, targets), expected)
 
 
 def test_with_a_crf_the_loss_is_that_of_each_row():
-    head, logits = Tagging(crf=True).head(BIO, 8), torch.randn(5, 3)
+    head, logits = Tagging(crf=True).make_head(BIO, 8), torch.randn(5, 3)
     rows = [{"tags": np.array([0, 1, 2])}, {"tags": np.array([1, 0])}]
     together = head.loss(logits, pack_targets([0, 3], rows, count=5))
     alone = head.loss(logits[:3], pack_targets([0], rows[:1], count=3)) + head.loss(
@@ -245,7 +246,7 @@ def test_with_a_crf_the_loss_is_that_of_each_row():
 
 def test_predictions_carry_offsets_into_the_users_text():
     logits = np.log(np.array([[8, 1, 1], [1, 8, 1], [1, 3, 6], [8, 1, 1]], np.float32))
-    (tags,) = Tagging().head(BIO, 8).decode([logits], [PARIS], [split_words(PARIS.text)])
+    (tags,) = Tagging().make_head(BIO, 8).decode([logits], [PARIS], [split_words(PARIS.text)])
     assert tags.tags == ["O", "B-X", "I-X", "O"]
     assert tags.spans == [Span(3, 11, "New York", "X", pytest.approx(0.7))]
     assert tags.to_json()["spans"][0]["text"] == "New York"
@@ -255,14 +256,14 @@ def test_words_of_a_segmentation_are_spans_without_a_label():
     facts = {**BIO, "labels": ["B", "M", "E", "S"], "scheme": "bmes", "units": "characters"}
     task, example = Tagging(), Example(text="上海 人")
     oracle = task.oracle({"tags": np.array([0, 2, 3])}, facts)
-    (tags,) = task.head(facts, 8).decode([oracle], [example], [split_characters(example.text)])
+    (tags,) = task.make_head(facts, 8).decode([oracle], [example], [split_characters(example.text)])
     assert [(s.start, s.end, s.text, s.label) for s in tags.spans] == [(0, 2, "上海", ""), (3, 4, "人", "")]
 
 
 def test_plain_tags_are_spans_of_their_units():
     facts = {**BIO, "labels": ["NN", "VV"], "scheme": "plain"}
     task, example = Tagging(), of_words("see", "Rome")
-    (tags,) = task.head(facts, 8).decode(
+    (tags,) = task.make_head(facts, 8).decode(
         [task.oracle({"tags": np.array([1, 0])}, facts)], [example], [units_of(example, facts)]
     )
     assert [(s.text, s.label) for s in tags.spans] == [("see", "VV"), ("Rome", "NN")]
@@ -272,7 +273,7 @@ def test_a_crf_never_predicts_what_its_scheme_forbids():
     logits = np.array([[0, 0, 9], [9, 0, 0], [0, 0, 9]], np.float32)
     example = of_words("a", "b", "c")
     free, bound = (
-        Tagging(crf=crf).head(BIO, 8).decode([logits], [example], [units_of(example, BIO)])[0].tags
+        Tagging(crf=crf).make_head(BIO, 8).decode([logits], [example], [units_of(example, BIO)])[0].tags
         for crf in (False, True)
     )
     assert free == ["I-X", "O", "I-X"]
@@ -281,7 +282,7 @@ def test_a_crf_never_predicts_what_its_scheme_forbids():
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_a_text_without_units_has_an_empty_prediction(crf):
-    head = Tagging(crf=crf).head(BIO, 8)
+    head = Tagging(crf=crf).make_head(BIO, 8)
     (tags,) = head.decode([np.zeros((0, 3), np.float32)], [Example(text=" ")], [np.empty((0, 2), int)])
     assert (tags.spans, tags.tags) == ([], [])
     assert Tagging().encode([], Example(text=" "), window(np.empty((0, 2), int)), BIO)["tags"].shape == (0,)
@@ -299,7 +300,7 @@ def test_oracle_logits_decode_to_the_gold_tags(crf):
         for label, example, u in zip(labels, examples, units, strict=True)
     ]
     meter = task.meter(facts)
-    predictions = task.head(facts, 8).decode(logits, examples, units)
+    predictions = task.make_head(facts, 8).decode(logits, examples, units)
     for prediction, label, example, u in zip(predictions, labels, examples, units, strict=True):
         assert prediction.tags == label
         meter.update(prediction, task.gold(label, example, u, facts))

@@ -33,7 +33,7 @@ class BraidModel(nn.Module):
         self.specs = dict(specs)
         # nn.ModuleDict takes no dots in its keys; task names may have some, but never a per cent sign.
         self._heads = nn.ModuleDict(
-            {_key(name): spec.task.head(spec.facts, encoder.hidden_size) for name, spec in specs.items()}
+            {_key(name): spec.task.make_head(spec.facts, encoder.hidden_size) for name, spec in specs.items()}
         )
         for name, head in self.heads():
             if specs[name].task.mix_layers:

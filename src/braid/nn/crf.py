@@ -45,8 +45,11 @@ class Crf(nn.Module):
         self.register_buffer("legal_end", legal_end.bool(), persistent=False)
         self.register_buffer("legal", legal.bool(), persistent=False)
 
-    def negative_log_likelihood(self, emissions_NC: Tensor, tags_N: Tensor, cu: Tensor) -> Tensor:
-        """-log p(tags | emissions), summed over sequences: a scalar in fp32, whatever the emissions are.
+    def negative_log_likelihood(
+        self, emissions_NC: Tensor, tags_N: Tensor, cu: Tensor, weight_B: Tensor | None = None
+    ) -> Tensor:
+        """-log p(tags | emissions), summed over sequences (each times its *weight*): a scalar in fp32, whatever the
+        emissions are.
 
         *cu* [B+1]: offsets of the sequences; empty ones add 0. A sequence whose own tags are illegal (noise in the
         data, or a window that begins within an entity) is scored with no mask at all: its loss is finite and of
@@ -61,7 +64,8 @@ class Crf(nn.Module):
             tags_BL, _ = pad(tags_N, cu)
             gold_B = self._path_score(emissions_BLC, tags_BL, real_BL)
             strict_B = self._is_legal(tags_BL, real_BL)
-            return (self._log_partition(emissions_BLC, real_BL, strict_B) - gold_B).sum().float()
+            loss_B = self._log_partition(emissions_BLC, real_BL, strict_B) - gold_B
+            return (loss_B if weight_B is None else loss_B * weight_B[kept]).sum().float()
 
     def _is_legal(self, tags_BL: Tensor, real_BL: Tensor) -> Tensor:
         """Whether each sequence of tags is legal as a whole [B]."""

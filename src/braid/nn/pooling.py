@@ -54,21 +54,26 @@ def _softmax(score_N: Tensor, lengths_R: Tensor) -> Tensor:
 
 
 class RowFeatures(nn.Module):
-    """What a head that answers once a row puts in front of its last layer: pooling, BERT's pooler, dropout.
+    """What a head that answers once a row puts in front of its last layer: pooling, BERT's pooler, dropout, and as
+    many more dense layers as it wants.
 
     BERT's pooler (Devlin et al. 2019, `BertPooler`) is a dense layer of the hidden size with a tanh; a pretrained
     one is not taken over, since it was trained for next-sentence prediction.
     """
 
-    def __init__(self, kind: Pooling, hidden_size: int, *, dense: bool, dropout: float) -> None:
+    def __init__(self, kind: Pooling, hidden_size: int, *, dense: bool, dropout: float, layers: int = 0) -> None:
         super().__init__()
         self.pool = Pooler(kind, hidden_size)
         self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
         self.dropout = nn.Dropout(dropout)
+        self.more = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(layers))
 
     def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Features [R, D]."""
         pooled_RD = self.pool(hidden_TD, batch, rows_R)
         if self.dense is not None:
             pooled_RD = torch.tanh(self.dense(pooled_RD))
-        return self.dropout(pooled_RD)
+        features_RD: Tensor = self.dropout(pooled_RD)
+        for layer in self.more:
+            features_RD = self.dropout(torch.tanh(layer(features_RD)))
+        return features_RD

@@ -28,7 +28,7 @@ def example_of(given: Input, *, place: Place | None = None) -> Example:
         return _row(given, place)
     raise BraidError(
         f"cannot predict on {type(given).__name__}: give a text, (text, pair), or a row such as "
-        '{"text": ...}, {"text": ..., "pair": ...}, {"words": [...]}'
+        '{"text": ...}, {"text": ..., "pair": ...}, {"text": ..., "options": [...]}, {"words": [...]}'
     )
 
 
@@ -46,7 +46,19 @@ def _row(row: Mapping[str, Any], place: Place | None) -> Example:
         raise BraidError(f"a row needs `text` (a string) or `words`; it has {', '.join(map(repr, row)) or 'nothing'}")
     if pair is not None and not isinstance(pair, str):
         raise BraidError(f"`pair` must be a string, not {type(pair).__name__}")
-    return Example(text, pair, words, place=place)
+    query, options = row.get("query"), row.get("options")
+    if options is not None and not (
+        isinstance(options, list | tuple) and all(isinstance(o, str) and o for o in options)
+    ):
+        raise BraidError("`options` must be a list of strings that are not empty")
+    return Example(
+        text,
+        pair,
+        words,
+        place=place,
+        query=None if query is None else str(query),
+        options=None if options is None else tuple(options),
+    )
 
 
 def read_inputs(path: str) -> Iterator[Example]:
@@ -99,12 +111,12 @@ def _stdin() -> Iterator[tuple[int, str]]:
 
 
 def chunked(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
-    """Lists of at most `size` examples."""
+    """Lists of `size` examples; longer where neighbours share a query, which are ranked against each other."""
     chunk: list[Example] = []
     for example in examples:
-        chunk.append(example)
-        if len(chunk) == size:
+        if len(chunk) >= size and (example.query is None or example.query != chunk[-1].query):
             yield chunk
             chunk = []
+        chunk.append(example)
     if chunk:
         yield chunk

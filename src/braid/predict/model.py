@@ -30,6 +30,9 @@ from braid.model.precision import autocast, device_of, resolve
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.results import Result, result_of
 
+Single = str | tuple[str, str] | dict[str, Any]
+"""One input, told from a list of them."""
+
 CHUNK = 1024
 """Inputs held at a time when streaming: enough to sort by length, little enough to stay small in memory."""
 
@@ -70,24 +73,34 @@ class Model:
 
     @overload
     def __call__(
-        self, inputs: str | tuple[str, str] | dict[str, Any], tasks: Iterable[str] | None = None
+        self,
+        inputs: str | tuple[str, str] | dict[str, Any],
+        tasks: Iterable[str] | None = None,
+        *,
+        logits: bool = False,
     ) -> Result: ...
     @overload
-    def __call__(self, inputs: list[Any], tasks: Iterable[str] | None = None) -> list[Result]: ...
-    def __call__(self, inputs: Any, tasks: Iterable[str] | None = None) -> Result | list[Result]:
+    def __call__(
+        self, inputs: list[Any], tasks: Iterable[str] | None = None, *, logits: bool = False
+    ) -> list[Result]: ...
+    def __call__(
+        self, inputs: Any, tasks: Iterable[str] | None = None, *, logits: bool = False
+    ) -> Result | list[Result]:
         """Predict one input (a text, a (text, pair) tuple, a row) or a list of them. *tasks*: only these; without it,
         all that can read the input (a task that needs a pair says nothing of a single text)."""
         if isinstance(inputs, list):
-            return list(self.stream(inputs, tasks))
-        return next(iter(self.stream([inputs], tasks)))
+            return list(self.stream(inputs, tasks, logits=logits))
+        return next(iter(self.stream([inputs], tasks, logits=logits)))
 
     def stream(
-        self, inputs: Iterable[Input], tasks: Iterable[str] | None = None, *, chunk: int = CHUNK
+        self, inputs: Iterable[Input], tasks: Iterable[str] | None = None, *, chunk: int = CHUNK, logits: bool = False
     ) -> Iterator[Result]:
-        """Results in the order of the inputs, `chunk` inputs at a time: memory does not grow with their number."""
+        """Results in the order of the inputs, `chunk` inputs at a time: memory does not grow with their number.
+
+        *logits*: results carry logits too, of tasks that can learn from such; their JSON is a row to train on."""
         wanted = self._wanted(tasks)
         for examples in chunked((example_of(given) for given in inputs), chunk):
-            yield from self._predict(examples, wanted, required=tasks is not None)
+            yield from self._predict(examples, wanted, required=tasks is not None, logits=logits)
 
     def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names."""
@@ -143,7 +156,9 @@ class Model:
                 raise BraidError(f"this model has no task {name!r}: {did_you_mean(name, known)}")
         return names
 
-    def _predict(self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool) -> list[Result]:
+    def _predict(
+        self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool, logits: bool
+    ) -> list[Result]:
         results = [result_of(example) for example in examples]
         asked = {task: self._fitting(examples, task, required=required) for task in tasks}
         groups, members = self._rows(examples, {task: found for task, found in asked.items() if found})
@@ -159,9 +174,19 @@ class Model:
                 [examples[number] for number, _, _ in order],
                 [parts[k][1].units[at] for _, k, at in order],
             )
-            for (number, _, _), prediction in zip(order, predictions, strict=True):
+            for (number, k, at), prediction in zip(order, predictions, strict=True):
                 results[number].predictions[task] = prediction
+                if logits:
+                    results[number].logits.update(self._logits(task, parts[k][1].values[at]))
         return results
+
+    def _logits(self, task: str, values: np.ndarray) -> dict[str, dict[str, Any]]:
+        """The logits of one example as a student's rows carry them; none for types that cannot learn from them."""
+        spec = self.network.specs[task]
+        if "soft" not in spec.facts:
+            return {}
+        rows = values[0] if spec.task.layout == "joint" else values
+        return {task: {"labels": spec.facts["labels"], "values": np.round(rows.astype(float), 5).tolist()}}
 
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
         """The examples that a task can read. Where it was asked for by name, all must be."""

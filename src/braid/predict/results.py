@@ -19,7 +19,11 @@ class Result(Mapping[str, Any]):
     text: str
     pair: str | None = None
     words: tuple[str, ...] | None = None
+    query: str | None = None
+    options: tuple[str, ...] | None = None
     predictions: dict[str, Prediction] = field(default_factory=dict)
+    logits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What rows carry for a student: task -> {"labels", "values"}, where logits were asked for."""
 
     def __getitem__(self, task: str) -> Any:
         return self.predictions[task]
@@ -37,9 +41,17 @@ class Result(Mapping[str, Any]):
             row["pair"] = self.pair
         if self.words is not None:
             row["words"] = list(self.words)
-        return {**row, **{task: prediction.to_json() for task, prediction in self.predictions.items()}}
+        if self.query is not None:
+            row["query"] = self.query
+        if self.options is not None:
+            row["options"] = list(self.options)
+        for task, prediction in self.predictions.items():
+            row[task] = prediction.to_json()
+            if task in self.logits:
+                row[task]["logits"] = self.logits[task]
+        return row
 
 
 def result_of(example: Example) -> Result:
     """An empty result for an input."""
-    return Result(example.text, example.pair, example.words)
+    return Result(example.text, example.pair, example.words, example.query, example.options)

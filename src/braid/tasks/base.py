@@ -155,7 +155,7 @@ class Task(TaskConfig, ABC):
         for a label that only the training data lacks: that is counted as an error."""
 
     @abstractmethod
-    def head(self, facts: Facts, hidden_size: int) -> Head:
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """A fresh head."""
 
     @abstractmethod

@@ -12,18 +12,21 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, canonical, id_of, inventory
+from braid.data.soft_labels import hard_label, is_soft, names_of, teacher_logits
 from braid.errors import LabelError, did_you_mean
 from braid.metrics.classification import ClassificationMeter
+from braid.nn.losses import IGNORED, class_loss, soft_loss
 from braid.nn.pooling import Pooling, RowFeatures
 from braid.nn.probabilities import softmax
+from braid.nn.san import San
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.soft import Soft, taught, teacher_target
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,33 @@ class Classification(Task):
     labels: list[str] | None = None
     """All labels, in their order. None: those of the training data, sorted."""
 
+    head: Literal["linear", "san"] = "linear"
+    """`linear`: pooled features and one linear layer. `san`: MT-DNN's stochastic answer network, for pairs: it reads
+    text and pair again in several steps."""
+
     pooling: Pooling = "cls"
     """How the tokens of a row become one vector."""
 
     pooler: bool = True
     """A dense layer with tanh between pooling and classifier, as BERT has it (freshly initialised)."""
+
+    hidden_layers: int = Field(default=0, ge=0)
+    """Further dense layers with tanh and dropout in front of the classifier."""
+
+    steps: int = Field(default=5, ge=1)
+    """Steps of reasoning of `head: san`."""
+
+    prediction_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """How often `head: san` leaves the prediction of a step out of its average while training."""
+
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal`: rows that are already right count less (Lin et al. 2017), for unequal classes."""
+
+    gamma: float = Field(default=2.0, ge=0)
+    """How much less: the exponent of the focal loss."""
+
+    soft: Soft = Soft()
+    """How rows with a teacher's logits or probabilities are learned from."""
 
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     """Weight of each label's rows in the loss, scaled to a mean of 1 over the training rows. `balanced`: inverse to
@@ -74,16 +99,22 @@ class Classification(Task):
         return value
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
-        """`labels`: the inventory; `weights`: one for each label, where `class_weights` asks for them.
+        """`labels`: the inventory; `soft`: whether rows carry a teacher's opinion; `weights`: one for each label,
+        where `class_weights` asks for them.
 
         Raises LabelError for fewer than two labels, and for one that `labels:` lacks."""
-        counts = Counter(canonical(label) for label in labels)
-        if not counts:
+        counts: Counter[str] = Counter()
+        taught: set[str] = set()
+        for label in labels:
+            hard = hard_label(label, "label")
+            counts.update([] if hard is None and is_soft(label) else [canonical(hard)])
+            taught.update(names_of(label))
+        if not counts and not taught:
             raise LabelError("no training row has a label; check the name of the label column (`data.columns`)")
-        names = inventory(counts, self.labels)
+        names = inventory({*counts, *taught}, self.labels)
         if len(names) < 2:
             raise LabelError(f"all training rows have the label {names[0]!r}; a classifier needs at least two labels")
-        facts: Facts = {"labels": names}
+        facts: Facts = {"labels": names, "soft": bool(taught)}
         if self.class_weights is not None:
             facts["weights"] = self._scaled_weights(names, counts)
         return facts
@@ -103,16 +134,24 @@ class Classification(Task):
         return [raw[name] / mean if name in raw else 1.0 for name in names]
 
     def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
-        """`label` [1]: the label's place in the inventory. Only the first window of a text carries it."""
-        number = id_of(canonical(label), facts["labels"])
-        return {"label": np.array([number], dtype=np.int64)} if window.number == 0 else None
+        """`label` [1]: the label's place in the inventory; `teacher` [C]: logits, where rows have some. Only the first
+        window of a text carries them."""
+        hard = hard_label(label, "label")
+        number = IGNORED if hard is None else id_of(canonical(hard), facts["labels"])
+        target = {"label": np.array([number], dtype=np.int64), **teacher_target(label, facts)}
+        return target if window.number == 0 else None
 
     def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> str:
-        """The label as a string."""
-        return canonical(label)
+        """The label as a string; where there is only a teacher, the likeliest of its."""
+        hard = hard_label(label, "label")
+        if hard is not None:
+            return canonical(hard)
+        logits = teacher_logits(label, facts["labels"])
+        assert logits is not None
+        return str(facts["labels"][int(logits.argmax())])
 
-    def head(self, facts: Facts, hidden_size: int) -> Head:
-        """Pooler, dropout, linear."""
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
+        """Pooler, dropout, linear; or a stochastic answer network."""
         return ClassificationHead(self, facts, hidden_size)
 
     def meter(self, facts: Facts) -> ClassificationMeter:
@@ -135,36 +174,59 @@ class Classification(Task):
 
     def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
         """The label as a string."""
-        return [canonical(label)]
+        hard = hard_label(label, "label")
+        return [] if hard is None else [canonical(hard)]
 
 
 class ClassificationHead(Head):
-    """Row features and one linear layer; cross-entropy."""
+    """Row features and one linear layer, or a stochastic answer network; cross-entropy."""
 
     def __init__(self, task: Classification, facts: Facts, hidden_size: int) -> None:
         super().__init__()
         self.labels: list[str] = facts["labels"]
-        self.label_smoothing = task.label_smoothing
-        self.features = RowFeatures(task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout)
-        self.classifier = nn.Linear(hidden_size, len(self.labels))
+        self.task = task
+        self.features: RowFeatures | None = None
+        self.classifier: nn.Module
+        if task.head == "san":
+            self.classifier = San(
+                hidden_size,
+                len(self.labels),
+                steps=task.steps,
+                dropout=task.dropout,
+                prediction_dropout=task.prediction_dropout,
+            )
+        else:
+            self.features = RowFeatures(
+                task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
+            )
+            self.classifier = nn.Linear(hidden_size, len(self.labels))
         weights = facts.get("weights")
         self.weight_C: Tensor | None
         self.register_buffer("weight_C", None if weights is None else torch.tensor(weights), persistent=False)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
-        """Logits [R, C]."""
+        """Logits [R, C]; those of `san` are log-probabilities."""
+        if self.features is None:
+            read_RC: Tensor = self.classifier(hidden.last, hidden.batch, rows)
+            return read_RC
         logits_RC: Tensor = self.classifier(self.features(hidden.last, hidden.batch, rows))
         return logits_RC
 
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Cross-entropy in fp32, each row's times its class weight, summed."""
-        return F.cross_entropy(
-            logits.float(),
-            targets.values["label"],
-            weight=self.weight_C,
-            label_smoothing=self.label_smoothing,
-            reduction="sum",
+        """Cross-entropy (or focal loss) in fp32, each row's times its class weight, and what the teacher says;
+        summed."""
+        label_R, task = targets.values["label"], self.task
+        ones_R = torch.ones_like(label_R)
+        weight_R, soft = taught(logits, targets, label_R != IGNORED, ones_R, task.soft, soft_loss)
+        hard_R = class_loss(
+            logits,
+            label_R,
+            kind=task.loss,
+            gamma=task.gamma,
+            weight_C=self.weight_C,
+            label_smoothing=task.label_smoothing,
         )
+        return (hard_R * weight_R).sum() + soft
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

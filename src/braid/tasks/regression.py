@@ -12,10 +12,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
+from braid.data.soft_labels import hard_label
 from braid.errors import LabelError
 from braid.metrics.regression import RegressionMeter
 from braid.nn.pooling import Pooling, RowFeatures
@@ -41,6 +43,9 @@ class Regression(Task):
     pooler: bool = True
     """A dense layer with tanh between pooling and the last layer, as BERT has it (freshly initialised)."""
 
+    hidden_layers: int = Field(default=0, ge=0)
+    """Further dense layers with tanh and dropout in front of the last one."""
+
     scale: bool = True
     """Whether the head learns labels less their training mean, in units of their standard deviation. So a loss of 1 is
     what the mean alone would get, whatever the labels' units, and other tasks keep their share. Predictions are
@@ -65,7 +70,7 @@ class Regression(Task):
         """The number."""
         return number(label)
 
-    def head(self, facts: Facts, hidden_size: int) -> Head:
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Pooler, dropout, linear."""
         return RegressionHead(self, facts, hidden_size)
 
@@ -92,7 +97,9 @@ class RegressionHead(Head):
     def __init__(self, task: Regression, facts: Facts, hidden_size: int) -> None:
         super().__init__()
         self.mean, self.std = float(facts["mean"]), float(facts["std"])
-        self.features = RowFeatures(task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout)
+        self.features = RowFeatures(
+            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
+        )
         self.output = nn.Linear(hidden_size, 1)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
@@ -112,7 +119,9 @@ class RegressionHead(Head):
 
 
 def number(label: Any) -> float:
-    """A label as a finite number. Raises LabelError for anything else; numbers written as strings are read."""
+    """A label as a finite number. Raises LabelError for anything else; numbers written as strings are read, and so
+    is the value of a prediction (`{"value": 3.5}`), which makes a teacher's predictions labels."""
+    label = hard_label(label, "value")
     if isinstance(label, np.generic):
         label = label.item()
     try:

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, id_of
+from braid.data.soft_labels import hard_label, is_soft, teacher_logits
 from braid.data.tag_labels import TagLabels, align, is_spans, read_spans, read_tags
 from braid.data.tag_schemes import (
     Scheme,
@@ -37,9 +37,11 @@ from braid.metrics.meter import Meter
 from braid.metrics.segmentation import SegmentationMeter
 from braid.metrics.tags import TagMeter
 from braid.nn.crf import Crf
+from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
 from braid.nn.segments import select
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.soft import Soft, taught, teacher_target
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ class Tagging(Task):
     crf: bool = False
     """A conditional random field on top, which knows what the scheme forbids."""
 
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal` (without a CRF): units that are already right count less (Lin et al. 2017)."""
+
+    gamma: float = Field(default=2.0, ge=0)
+    """How much less: the exponent of the focal loss."""
+
+    soft: Soft = Soft()
+    """How rows with a teacher's logits or probabilities are learned from."""
+
     units: Literal["auto", "words", "characters"] = "auto"
     """What has a tag, in rows that are not divided into words already. `auto`: characters where the words of the
     training rows are single characters, or where words would cut through a span; else words."""
@@ -93,12 +104,13 @@ class Tagging(Task):
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`labels`: the tags; `scheme`; `units`: words or characters; `spans`: whether rows carry spans; `iob1`:
-        whether tags are read as IOB1, to be written as BIO.
+        whether tags are read as IOB1, to be written as BIO; `soft`: whether rows carry a teacher's opinion.
 
         Raises LabelError where there is no label, labels are of two kinds, or tags do not fit the options."""
-        seen = TagLabels()
+        seen, taught = TagLabels(), False
         for label, example in zip(labels, examples, strict=True):
-            seen.add(label, example)
+            taught = taught or is_soft(label)
+            seen.add(_hard(label), example)
         scheme, iob1 = seen.scheme(self.scheme, self.labels)
         return {
             "labels": seen.inventory(scheme, iob1=iob1, given=self.labels),
@@ -106,16 +118,26 @@ class Tagging(Task):
             "units": seen.units() if self.units == "auto" else self.units,
             "spans": seen.spans,
             "iob1": iob1,
+            "soft": taught,
         }
 
     def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
-        """`tags` [units that the window owns]: places in the inventory."""
-        tags = self.gold(label, example, window.units, facts)[window.first_unit : window.last_unit]
-        return {"tags": np.array([id_of(tag, facts["labels"]) for tag in tags], dtype=np.int64)}
+        """`tags` [units that the window owns]: places in the inventory; `teacher` [units x C]: logits, where rows have
+        some."""
+        owned = slice(window.first_unit, window.last_unit)
+        tags = self.gold(label, example, window.units, facts)
+        logits = teacher_logits(label, facts["labels"])
+        if logits is not None and logits.shape != (len(tags), len(facts["labels"])):
+            raise LabelError(
+                f"a teacher's logits have {len(logits)} rows for {len(tags)} units of {example.text!r:.60}"
+            )
+        ids = np.array([id_of(tag, facts["labels"]) for tag in tags[owned]], dtype=np.int64)
+        return {"tags": ids, **teacher_target(label, facts, owned)}
 
     def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> list[str]:
         """The tag of each unit [U]; spans and IOB1 tags are written in the task's scheme."""
         scheme: Scheme = facts["scheme"]
+        label = _hard(label)
         if is_spans(label) or (facts["spans"] and label == []):
             return tags_of(align(read_spans(label, example), units, example), len(units), scheme)
         tags = read_tags(label, example)
@@ -128,7 +150,7 @@ class Tagging(Task):
         """Units of the row."""
         return len(target["tags"])
 
-    def head(self, facts: Facts, hidden_size: int) -> Head:
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Dropout and linear on each unit's first piece, and the CRF."""
         return TaggingHead(self, facts, hidden_size)
 
@@ -161,16 +183,26 @@ class Tagging(Task):
 
     def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
         """The tags, or the labels of the spans."""
+        label = _hard(label)
         return [str(item.get("label")) if isinstance(item, dict) else str(item) for item in label or []]
 
     def check_label(self, label: Any, example: Example) -> list[str]:
         """Tags that the scheme forbids where they stand."""
+        label = _hard(label)
         if is_spans(label) or not label:
             return []
         tags = read_tags(label, example)
         scheme = detect_scheme(set(tags)) if self.scheme == "auto" else self.scheme
         wrong = illegal_positions(tags, scheme)
         return [f"{scheme}: {tags[at]!r} at unit {at} after {_before(tags, at)}" for at in wrong]
+
+
+def _hard(label: Any) -> Any:
+    """The tags, of a label that carries a teacher's opinion too: as our own predictions have both."""
+    hard = hard_label(label, "tags")
+    if hard is None:
+        raise LabelError('a teacher\'s opinion on words needs the tags beside it: {"tags": [...], "logits": ...}')
+    return hard
 
 
 def _before(tags: Sequence[str], at: int) -> str:
@@ -191,6 +223,7 @@ class TaggingHead(Head):
         self.labels: list[str] = facts["labels"]
         self.scheme: Scheme = facts["scheme"]
         self.segments = _segments(self.scheme, self.labels)
+        self.task = task
         self.dropout = nn.Dropout(task.dropout)
         self.classifier = nn.Linear(hidden_size, len(self.labels))
         self.crf = self._crf() if task.crf else None
@@ -216,11 +249,15 @@ class TaggingHead(Head):
 
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """In fp32, summed over units; with a CRF over windows (its count is the units still, so that both losses are
-        of one size)."""
-        tags_N = targets.values["tags"]
+        of one size). What a teacher says is learned from the emissions alone."""
+        tags_N, task, sizes_R = targets.values["tags"], self.task, targets.cu["tags"].diff()
+        weight_R, soft = taught(
+            logits, targets, torch.ones_like(sizes_R, dtype=torch.bool), sizes_R, task.soft, soft_loss
+        )
         if self.crf is not None:
-            return self.crf.negative_log_likelihood(logits, tags_N, targets.cu["tags"])
-        return F.cross_entropy(logits.float(), tags_N, reduction="sum")
+            return self.crf.negative_log_likelihood(logits, tags_N, targets.cu["tags"], weight_R) + soft
+        hard_N = class_loss(logits, tags_N, kind=task.loss, gamma=task.gamma)
+        return (hard_N * torch.repeat_interleave(weight_R, sizes_R)).sum() + soft
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

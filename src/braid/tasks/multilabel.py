@@ -1,0 +1,236 @@
+"""multilabel: any number of labels for each text or pair (topics, emotions), none included.
+
+Shape legend: R rows that carry labels, n dev rows, D hidden size, C labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from braid.data.batch import Targets
+from braid.data.example import Example, Window
+from braid.data.labels import as_strings, canonical, id_of, inventory
+from braid.data.soft_labels import hard_label, names_of, teacher_logits
+from braid.errors import LabelError
+from braid.metrics.multilabel import MultilabelMeter
+from braid.nn.losses import binary_loss, soft_binary_loss
+from braid.nn.pooling import Pooling, RowFeatures
+from braid.nn.probabilities import sigmoid
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.soft import Soft, taught, teacher_target
+
+
+@dataclass(frozen=True)
+class Labels(Prediction):
+    """The labels whose probability reaches their threshold, in the inventory's order, and the probability of each."""
+
+    labels: list[str]
+    probabilities: dict[str, float]
+
+
+class Multilabel(Task):
+    """Any number of labels for each text or pair."""
+
+    type: Literal["multilabel"] = "multilabel"
+    main_metric: ClassVar[str] = "micro_f1"
+
+    labels: list[str] | None = None
+    """All labels, in their order. None: those of the training data, sorted."""
+
+    separator: str | None = None
+    """What divides labels that a file has in one cell (`a|b`). None: a cell is one label."""
+
+    threshold: float | Literal["tuned"] = "tuned"
+    """Probability from which on a label counts. `tuned`: one for each label, by its F1 on dev (0.5 without dev)."""
+
+    pooling: Pooling = "cls"
+    """How the tokens of a row become one vector."""
+
+    pooler: bool = True
+    """A dense layer with tanh between pooling and classifier, as BERT has it (freshly initialised)."""
+
+    hidden_layers: int = Field(default=0, ge=0)
+    """Further dense layers with tanh and dropout in front of the classifier."""
+
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """`focal`: what is already right counts less (Lin et al. 2017), for rare labels."""
+
+    gamma: float = Field(default=2.0, ge=0)
+    """How much less: the exponent of the focal loss."""
+
+    class_weights: Literal["balanced"] | None = None
+    """`balanced`: rows with a label count as much in its loss as those without it, however rare it is."""
+
+    soft: Soft = Soft()
+    """How rows with a teacher's logits or probabilities are learned from."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_strings(cls, value: Any) -> Any:
+        return as_strings(value) if isinstance(value, list | tuple) else value
+
+    @field_validator("threshold")
+    @classmethod
+    def _fraction(cls, value: Any) -> Any:
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("a threshold is a probability between 0 and 1")
+        return value
+
+    def read(self, label: Any) -> list[str] | None:
+        """The labels of one row; None where it has only a teacher's opinion. Raises LabelError."""
+        given = hard_label(label, "labels")
+        if given is None:
+            return None
+        if isinstance(given, str) and self.separator is not None:
+            given = [part for part in given.split(self.separator) if part.strip()]
+        names = [canonical(name) for name in (given if isinstance(given, list | tuple) else [given])]
+        if len(set(names)) < len(names):
+            raise LabelError(f"label {Counter(names).most_common(1)[0][0]!r} stands twice in one row")
+        return names
+
+    def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
+        """`labels`: the inventory; `soft`: whether rows carry a teacher's opinion; `weights`: of the rows that have
+        each label, where `class_weights` asks for them.
+
+        Raises LabelError where no row has any label."""
+        counts: Counter[str] = Counter()
+        taught_names: set[str] = set()
+        rows = 0
+        for label in labels:
+            counts.update(self.read(label) or [])
+            taught_names.update(names_of(label))
+            rows += 1
+        if not counts and not taught_names:
+            raise LabelError("no training row has any label; check the name of the label column (`data.columns`)")
+        names = inventory({*counts, *taught_names}, self.labels)
+        facts: Facts = {"labels": names, "soft": bool(taught_names)}
+        if self.class_weights is not None:
+            facts["weights"] = [max(rows - counts[name], 1) / max(counts[name], 1) for name in names]
+        return facts
+
+    def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
+        """`labels` [C]: 1 for those of the row, or [0] where only a teacher speaks; `teacher` [C]. Only the first
+        window of a text carries them."""
+        names = self.read(label)
+        marks_C = np.zeros(0 if names is None else len(facts["labels"]), dtype=np.float32)
+        marks_C[[id_of(name, facts["labels"]) for name in names or ()]] = 1
+        return {"labels": marks_C, **teacher_target(label, facts, independent=True)} if window.number == 0 else None
+
+    def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> list[str]:
+        """The labels; where there is only a teacher, those that it finds likelier than not."""
+        names = self.read(label)
+        if names is not None:
+            return names
+        logits_C = teacher_logits(label, facts["labels"], independent=True)
+        assert logits_C is not None
+        return [name for name, logit in zip(facts["labels"], logits_C.tolist(), strict=True) if logit > 0]
+
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
+        """Pooler, dropout, linear, a threshold for each label."""
+        return MultilabelHead(self, facts, hidden_size)
+
+    def meter(self, facts: Facts) -> MultilabelMeter:
+        """micro_f1, macro_f1, map, subset_accuracy."""
+        return MultilabelMeter(facts["labels"])
+
+    @classmethod
+    def specimens(cls, n: int) -> list[dict[str, Any]]:
+        """Short reviews; the words in them tell the labels."""
+        sets = ((), ("food",), ("price",), ("food", "price"), ("room",), ("food", "room"))
+        return [
+            {"text": f"visit {k}: {' and '.join(sets[k % 6]) or 'nothing'} was good", "label": list(sets[k % 6])}
+            for k in range(n)
+        ]
+
+    def oracle(self, target: Target, facts: Facts) -> np.ndarray:
+        """Logits [1, C], large and of the right sign."""
+        return 50.0 * (2.0 * target["labels"].astype(np.float32) - 1.0).reshape(1, -1)
+
+    def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
+        """The labels of the row."""
+        return self.read(label) or []
+
+
+class MultilabelHead(Head):
+    """Row features and one linear layer; binary cross-entropy; thresholds that dev data set."""
+
+    threshold_C: Tensor
+
+    def __init__(self, task: Multilabel, facts: Facts, hidden_size: int) -> None:
+        super().__init__()
+        self.labels: list[str] = facts["labels"]
+        self.task = task
+        self.features = RowFeatures(
+            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
+        )
+        self.classifier = nn.Linear(hidden_size, len(self.labels))
+        start = task.threshold if isinstance(task.threshold, float) else 0.5
+        self.register_buffer("threshold_C", torch.full((len(self.labels),), start))
+        weights = facts.get("weights")
+        self.weight_C: Tensor | None
+        self.register_buffer("weight_C", None if weights is None else torch.tensor(weights), persistent=False)
+        self.tunes = task.threshold == "tuned"  # type: ignore[misc]
+
+    def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
+        """Logits [R, C]."""
+        logits_RC: Tensor = self.classifier(self.features(hidden.last, hidden.batch, rows))
+        return logits_RC
+
+    def loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        """Binary cross-entropy (or focal loss) in fp32, the mean over labels, and what the teacher says; summed over
+        rows."""
+        has_hard_R = targets.cu["labels"].diff() > 0
+        marks_RC = torch.zeros(logits.shape, device=logits.device)
+        marks_RC[has_hard_R] = targets.values["labels"].view(-1, logits.shape[1])
+        sizes_R = torch.ones_like(targets.rows)
+        weight_R, soft = taught(logits, targets, has_hard_R, sizes_R, self.task.soft, soft_binary_loss)
+        hard_R = binary_loss(logits, marks_RC, kind=self.task.loss, gamma=self.task.gamma, weight_C=self.weight_C)
+        return (hard_R * weight_R * has_hard_R).sum() + soft
+
+    def tune(
+        self,
+        logits: Sequence[np.ndarray],
+        golds: Sequence[Any],
+        examples: Sequence[Example],
+        units: Sequence[np.ndarray],
+    ) -> None:
+        """Each label's threshold by its own F1 on the dev data; 0.5 for labels that no dev row has."""
+        scores_nC = sigmoid(np.concatenate(logits))
+        for column, name in enumerate(self.labels):
+            right_n = np.array([name in gold for gold in golds])
+            self.threshold_C[column] = best_threshold(scores_nC[:, column], right_n)
+
+    def decode(
+        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
+    ) -> list[Labels]:
+        """The labels of each example that reach their threshold."""
+        limit_C = self.threshold_C.float().cpu().numpy()
+        out = []
+        for row_1C in logits:
+            scores_C = sigmoid(row_1C[0])
+            chosen = [name for name, yes in zip(self.labels, (scores_C >= limit_C).tolist(), strict=True) if yes]
+            out.append(Labels(chosen, dict(zip(self.labels, scores_C.tolist(), strict=True))))
+        return out
+
+
+def best_threshold(scores_n: np.ndarray, right_n: np.ndarray) -> float:
+    """The threshold with the best F1, halfway between the scores that it parts; of equal ones the nearest to 0.5.
+    0.5 where nothing is right."""
+    if not right_n.any():
+        return 0.5
+    order = np.argsort(-scores_n, kind="stable")
+    sorted_n, hits_n = scores_n[order], np.cumsum(right_n[order])
+    f1_n = 2 * hits_n / (np.arange(1, len(order) + 1) + right_n.sum())
+    # Between equal scores there is no threshold.
+    f1_n[:-1][sorted_n[:-1] == sorted_n[1:]] = -1.0
+    limit_n = (sorted_n + np.append(sorted_n[1:], 0.0)) / 2
+    best = np.flatnonzero(f1_n >= f1_n.max() - 1e-12)
+    return float(limit_n[best[np.argmin(np.abs(limit_n[best] - 0.5))]])
