@@ -99,31 +99,38 @@ def evaluate(
 @app.command()
 def predict(
     run: RunArgument,
-    file: Annotated[str, typer.Argument(help="Texts or JSON rows, one a line; - is standard input.")] = "-",
+    file: Annotated[str, typer.Argument(help="Texts or JSON rows, one a line; .conllu; - is standard input.")] = "-",
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, separated by commas.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to standard output.")] = None,
+    format: Annotated[str, typer.Option(help="jsonl, or conllu: tags and trees as a treebank.")] = "jsonl",
     logits: Annotated[bool, typer.Option("--logits", help="Write rows that a student can be trained on.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
 ) -> None:
-    """Predict every task that can read it for each line; writes JSON rows in the same order."""
+    """Predict every task that can read it for each line; writes JSON rows (or CoNLL-U) in the same order."""
     import braid
     from braid.data.progress import bar
+    from braid.predict import conllu
     from braid.predict.inputs import read_inputs
 
+    if format not in ("jsonl", "conllu"):
+        raise BraidError(f"--format {format}: there are jsonl and conllu")
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     if file == "-" and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
     model = braid.load(run, tasks=wanted, force=force)
     interactive = file == "-" and sys.stdin.isatty()
-    inputs = read_inputs(file)
+    treebank = file.removesuffix(".gz").endswith(".conllu")
+    inputs = conllu.examples(file) if treebank else read_inputs(file)
     sink = open(output, "w", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
     try:
         options = {"chunk": 1} if interactive else {}
         results = model.stream(inputs, wanted, logits=logits, **options)
         for result in results if interactive else bar(results, "predicting"):
+            line = json.dumps(result.to_json(), ensure_ascii=False) + "\n"
+            if format == "conllu":
+                line = conllu.to_conllu(result, model.tasks)
             # A lone surrogate cannot be written as UTF-8; its JSON escape can.
-            line = json.dumps(result.to_json(), ensure_ascii=False)
-            sink.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+            sink.write(line.encode("utf-8", "backslashreplace").decode("utf-8"))
             if interactive:
                 sink.flush()
         sink.flush()

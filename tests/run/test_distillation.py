@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 import braid
 from braid.cli import app
+from braid.data.example import Example
+from braid.predict.inputs import chunked
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "max_length": 32}
 
@@ -67,3 +69,9 @@ def test_predicted_rows_with_logits_train_a_student(tmp_path: Path) -> None:
         assert learned["marks"].tags == taught_by["marks"].tags
     report = braid.check(recipe(tmp_path / "again", taught))
     assert report.ok, report.errors
+
+
+def test_inputs_of_one_query_stay_in_one_chunk() -> None:
+    rows = [Example("a"), *(Example("q", str(k), query="q") for k in range(4)), Example("q", "x", query="r")]
+    assert [len(chunk) for chunk in chunked(rows, 2)] == [5, 1]
+    assert [len(chunk) for chunk in chunked(rows[:1] * 5, 2)] == [2, 2, 1]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from braid.checkpoint.files import load_tensors, read_mapping, replace_directory, save_tensors, write_json
 from braid.config.families import EncoderConfig, TaskConfig
@@ -20,18 +20,21 @@ from braid.errors import BraidError, RunDirectoryError, did_you_mean
 from braid.model.network import BraidModel, TaskSpec
 from braid.tasks.base import Task
 
+PrecisionOption = Literal["auto", "fp32", "bf16"]
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with what is needed to feed it: *max_length* and *stride* of its rows, and the groups of its tasks."""
+    """A model with what is needed to feed it: *max_length* and *stride* of its rows, and the *precision* that its
+    recipe asked for."""
 
     network: BraidModel
     tokenizer: Tokenizer
     max_length: int
     stride: int
     encoder_sha256: str
+    precision: PrecisionOption = "auto"
 
 
 def file_sha256(path: Path) -> str:
@@ -41,7 +44,14 @@ def file_sha256(path: Path) -> str:
 
 
 def save_encoder(
-    directory: Path, encoder: Encoder, config: EncoderConfig, tokenizer: Tokenizer, *, max_length: int, stride: int
+    directory: Path,
+    encoder: Encoder,
+    config: EncoderConfig,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    stride: int,
+    precision: PrecisionOption = "auto",
 ) -> str:
     """Write `encoder/` in transformers' layout and return its sha256. braid.json adds how Braid feeds it."""
 
@@ -49,7 +59,9 @@ def save_encoder(
         save_tensors(folder / "model.safetensors", encoder.hf_state())
         write_json(folder / "config.json", encoder.hf_config())
         options = config.model_dump(mode="json", exclude={"pretrained", "vocab"})
-        write_json(folder / "braid.json", {**options, "max_length": max_length, "stride": stride})
+        write_json(
+            folder / "braid.json", {**options, "max_length": max_length, "stride": stride, "precision": precision}
+        )
         tokenizer.save(folder)
 
     replace_directory(directory / "encoder", fill)
@@ -94,6 +106,9 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
     max_length, stride = options.get("max_length"), options.get("stride")
     if not isinstance(max_length, int) or not isinstance(stride, int):
         raise RunDirectoryError(f"{folder / 'braid.json'} lacks max_length or stride")
+    precision = options.pop("precision", "auto")
+    if precision not in ("auto", "fp32", "bf16"):
+        raise RunDirectoryError(f"{folder / 'braid.json'}: precision is {precision!r}, not auto, fp32 or bf16")
     variant = _variant(EncoderConfig, options, folder / "braid.json")
     assert isinstance(variant, EncoderVariant)
     encoder = variant.load(folder)
@@ -116,7 +131,7 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
         except RuntimeError as error:
             raise RunDirectoryError(f"{directory / 'tasks' / name}: the head does not fit: {error}") from error
     network.eval()
-    return LoadedModel(network, tokenizer, max_length, stride, sha256)
+    return LoadedModel(network, tokenizer, max_length, stride, sha256, precision)
 
 
 def task_names(directory: Path) -> list[str]:

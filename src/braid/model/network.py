@@ -53,21 +53,22 @@ class BraidModel(nn.Module):
         A task without rows is left out. The encoder runs once, whatever the number of tasks."""
         if rows is None:
             rows = {name: targets.rows for name, targets in batch.targets.items()}
-        hidden = self._encoded(batch)
+        hidden = self.encoded(batch)
         return {
             name: self.head(name)(self.head(name).mixed(hidden), index) for name, index in rows.items() if len(index)
         }
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""
-        hidden = self._encoded(batch)
+        hidden = self.encoded(batch)
         return {
             name: self.head(name).answers(self.head(name).mixed(hidden), index)
             for name, index in rows.items()
             if len(index)
         }
 
-    def _encoded(self, batch: Batch) -> Hidden:
+    def encoded(self, batch: Batch) -> Hidden:
+        """What the encoder makes of a batch."""
         last, layers = self.encoder(batch)
         return Hidden(last=last, batch=batch, layers=layers)
 

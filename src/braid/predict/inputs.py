@@ -114,9 +114,12 @@ def chunked(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
     """Lists of `size` examples; longer where neighbours share a query, which are ranked against each other."""
     chunk: list[Example] = []
     for example in examples:
-        if len(chunk) >= size and (example.query is None or example.query != chunk[-1].query):
+        if len(chunk) >= size and example.query != chunk[-1].query:
             yield chunk
             chunk = []
         chunk.append(example)
+        if len(chunk) >= size and example.query is None:
+            yield chunk
+            chunk = []
     if chunk:
         yield chunk

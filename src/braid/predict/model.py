@@ -6,7 +6,7 @@ characters, or as plain text); where these give the same tokens, which is the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -27,8 +27,11 @@ from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
 from braid.model.network import TaskSpec
 from braid.model.precision import autocast, device_of, resolve
+from braid.nn.pooling import Pooler
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.results import Result, result_of
+from braid.predict.rows import shared_rows
+from braid.tasks.base import Hidden
 
 Single = str | tuple[str, str] | dict[str, Any]
 """One input, told from a list of them."""
@@ -46,7 +49,7 @@ class Model:
         directory: Path,
         *,
         device: str = "auto",
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: Literal["auto", "fp32", "bf16"] | None = None,
         batch_tokens: int = 8192,
     ) -> None:
         self.directory = directory
@@ -54,7 +57,7 @@ class Model:
         self.tokenizer = loaded.tokenizer
         self.max_length, self.stride = loaded.max_length, loaded.stride
         self.device = device_of(device)
-        self.precision = resolve(precision, self.device)
+        self.precision = resolve(precision or loaded.precision, self.device)
         self.batch_tokens = batch_tokens
         self.network.to(self.device).eval()
 
@@ -62,7 +65,7 @@ class Model:
     def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:
         """The model in a run directory; *tasks*: only these; *force*: also heads of another encoder.
 
-        Options: `device`, `precision`, `batch_tokens`. Raises RunDirectoryError."""
+        Options: `device`, `precision` (None: what the recipe trained in), `batch_tokens`. Raises RunDirectoryError."""
         loaded = load_model(Path(run), tasks=None if tasks is None else list(tasks), force=force)
         return cls(loaded, Path(run), **options)
 
@@ -130,21 +133,35 @@ class Model:
             progress=progress,
         )
 
-    def embed(self, texts: Sequence[Input]) -> np.ndarray:
-        """Mean of the last hidden states over each text's tokens: [n, D] float32. Longer texts are cut."""
+    def embed(self, texts: Sequence[Input], *, task: str | None = None) -> np.ndarray:
+        """One vector for each text, [n, D] float32; longer texts are cut. That of the `similarity` task *task* (None:
+        the first one, where the model has any); else the mean of the last hidden states over all tokens."""
+        head = self._embedding_head(task)
         examples = [example_of(text) for text in texts]
         group = GroupData((), examples, TokenRows([record_batch(0, self._windows(examples, "joint", "none"))]), "none")
-        out = np.zeros((len(examples), self.network.encoder.hidden_size), np.float32)
         order = sorted(group.rows, key=lambda row: -int(group.rows.lengths[row]))
+        found: dict[int, np.ndarray] = {}
         for step in fill_by_tokens(
             [(0, row) for row in order], [int(group.rows.lengths[row]) for row in order], self.batch_tokens
         ):
-            batch = make_batch([group], step)
+            batch = make_batch([group], step).to(self.device)
             with torch.inference_mode(), autocast(self.precision, self.device):
-                hidden, _ = self.network.encoder(batch.to(self.device))
-            for place, span in enumerate(batch):
-                out[batch.origins[place][1]] = hidden[span].float().mean(dim=0).cpu().numpy()
-        return out
+                vectors_BD = head(self.network.encoded(batch), torch.arange(batch.n_rows, device=self.device))
+            for (_, row), vector_D in zip(batch.origins, vectors_BD.float().cpu().numpy(), strict=True):
+                found[row] = vector_D
+        size = self.network.encoder.hidden_size
+        return np.stack([found[k] for k in range(len(examples))]) if examples else np.zeros((0, size), np.float32)
+
+    def _embedding_head(self, task: str | None) -> Callable[[Hidden, torch.Tensor], torch.Tensor]:
+        heads = {name: head for name, head in self.network.heads() if hasattr(head, "embed")}
+        if task is not None and task not in heads:
+            known = ", ".join(heads) or "none"
+            raise BraidError(f"task {task!r} makes no embeddings; those that do: {known}")
+        if heads:
+            head: Any = heads[task or next(iter(heads))]
+            return lambda hidden, rows: head.embed(head.mixed(hidden), rows)
+        pool = Pooler("mean", self.network.encoder.hidden_size)
+        return lambda hidden, rows: pool(hidden.last, hidden.batch, rows)
 
     def _wanted(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         known = list(self.network.specs)
@@ -161,7 +178,10 @@ class Model:
     ) -> list[Result]:
         results = [result_of(example) for example in examples]
         asked = {task: self._fitting(examples, task, required=required) for task in tasks}
-        groups, members = self._rows(examples, {task: found for task, found in asked.items() if found})
+        reads = {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items()}
+        groups, members = shared_rows(
+            examples, reads, {task: found for task, found in asked.items() if found}, self._windows
+        )
         found = answers(
             self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision
         )
@@ -198,52 +218,6 @@ class Model:
             raise BraidError(f"{where}task {task!r} cannot read it: {unfit[wrong]}")
         return [number for number, reason in unfit.items() if reason is None]
 
-    def _rows(
-        self, examples: Sequence[Example], members: Mapping[str, Sequence[int]]
-    ) -> tuple[list[GroupData], list[list[int]]]:
-        """Groups of rows to predict on, and which example each of their examples is. *members*: the examples that
-        each task is asked for.
-
-        Tasks that read a plain row ride on the rows of others wherever these begin with the same tokens."""
-        kinds: dict[tuple[Layout, UnitKind], list[str]] = {}
-        for task in members:
-            spec = self.network.specs[task]
-            kinds.setdefault(spec.task.reads(spec.facts), []).append(task)
-        plain = kinds.pop(("joint", "none"), [])
-        bare = dict(zip(range(len(examples)), self._windows(examples, "joint", "none"), strict=True)) if plain else {}
-        asked = {task: set(numbers) for task, numbers in members.items()}
-        riding: set[int] = set()
-        groups: list[GroupData] = []
-        places: list[list[int]] = []
-
-        def add(tasks: Sequence[str], windows: Mapping[int, list[Window]], kind: UnitKind) -> None:
-            """One group for each set of tasks that some examples share."""
-            sets: dict[tuple[str, ...], list[int]] = {}
-            for number in windows:
-                sets.setdefault(tuple(task for task in tasks if number in asked[task]), []).append(number)
-            for names, numbers in sets.items():
-                if names:
-                    chosen = [examples[number] for number in numbers]
-                    rows = TokenRows([record_batch(0, [windows[number] for number in numbers])])
-                    groups.append(GroupData(names, chosen, rows, kind))
-                    places.append(numbers)
-
-        for (layout, kind), names in kinds.items():
-            numbers = sorted(set().union(*(asked[name] for name in names)))
-            found = self._windows([examples[number] for number in numbers], layout, kind)
-            cut = dict(zip(numbers, found, strict=True))
-            riders = {n for n in cut if n in bare and n not in riding and _same(bare[n], cut[n])}
-            riding |= riders
-            add((*names, *plain), {n: cut[n] for n in cut if n in riders}, kind)
-            add(names, {n: cut[n] for n in cut if n not in riders}, kind)
-        add(plain, {n: windows for n, windows in bare.items() if n not in riding}, "none")
-        return groups, places
-
     def _windows(self, examples: Sequence[Example], layout: Layout, units: UnitKind) -> list[list[Window]]:
         options = WindowOptions(max_length=self.max_length, stride=self.stride, units=units, layout=layout)
         return list(tokenise(examples, self.tokenizer, options))
-
-
-def _same(plain: Sequence[Window], other: Sequence[Window]) -> bool:
-    """Whether a task without units sees the same tokens in both (of a long text: in its first window)."""
-    return np.array_equal(plain[0].ids, other[0].ids)

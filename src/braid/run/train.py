@@ -173,7 +173,13 @@ def _finish(
     trainer: Trainer,
 ) -> Run:
     sha256 = save_encoder(
-        directory, parts.encoder, recipe.encoder, parts.tokenizer, max_length=parts.max_length, stride=parts.stride
+        directory,
+        parts.encoder,
+        recipe.encoder,
+        parts.tokenizer,
+        max_length=parts.max_length,
+        stride=parts.stride,
+        precision=recipe.train.precision,
     )
     save_tasks(directory, model, sha256)
     figures: dict[str, Any] = {

@@ -179,7 +179,7 @@ class Task(TaskConfig, ABC):
         """The labels that one row holds, as strings, for `braid check`'s inventory."""
         return [str(label)]
 
-    def check_label(self, label: Any, example: Example) -> list[str]:
+    def check_label(self, label: Any, example: Example, facts: Facts | None = None) -> list[str]:
         """What is odd about a label (illegal tag sequence, ...), for `braid check`. Errors raise in `encode`."""
         return []
 

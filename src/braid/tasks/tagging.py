@@ -186,7 +186,7 @@ class Tagging(Task):
         label = _hard(label)
         return [str(item.get("label")) if isinstance(item, dict) else str(item) for item in label or []]
 
-    def check_label(self, label: Any, example: Example) -> list[str]:
+    def check_label(self, label: Any, example: Example, facts: Facts | None = None) -> list[str]:
         """Tags that the scheme forbids where they stand."""
         label = _hard(label)
         if is_spans(label) or not label:

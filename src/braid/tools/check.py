@@ -71,7 +71,7 @@ def inventory(specs: Mapping[str, TaskSpec], groups: Mapping[str, Sequence[Group
                         continue
                     for name in specs[task].task.describe_label(label, specs[task].facts):
                         counts[name] += 1
-                    odd = specs[task].task.check_label(label, example)
+                    odd = specs[task].task.check_label(label, example, specs[task].facts)
                     places += [f"{example.place}: {line}" for line in odd]
                 report.labels.setdefault(task, {})[split] = dict(counts.most_common())
                 if missing and missing < len(group.examples):
