@@ -28,3 +28,18 @@ def pad(values_NC: Tensor, cu: Tensor) -> tuple[Tensor, Tensor]:
     real_BL = places_L < lengths_B[:, None]
     index_BL = (cu[:-1, None] + places_L).clamp(max=len(values_NC) - 1)
     return values_NC[index_BL], real_BL
+
+
+def segment_logsumexp(values_N: Tensor, segments_N: Tensor, n: int) -> Tensor:
+    """[n]: log of the summed exponentials of each segment's values; *segments_N*: the segment of each value, in any
+    order. -inf for a segment without values."""
+    highest_n = values_N.detach().new_full((n,), -torch.inf)
+    highest_n = highest_n.scatter_reduce(0, segments_N, values_N.detach(), "amax")
+    highest_n = torch.where(highest_n.isfinite(), highest_n, 0)
+    sums_n = values_N.new_zeros(n).index_add(0, segments_N, (values_N - highest_n[segments_N]).exp())
+    return sums_n.log() + highest_n
+
+
+def segment_min(values_N: Tensor, segments_N: Tensor, n: int) -> Tensor:
+    """[n]: the least value of each segment (inf for one without values)."""
+    return values_N.new_full((n,), torch.inf).scatter_reduce(0, segments_N, values_N, "amin")

@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 class Spans(NamedTuple):
@@ -62,18 +60,3 @@ def best_threshold(margins_Q: np.ndarray, answered_Q: np.ndarray, declined_Q: np
     below, above = margins[cut - 1 : cut + 1]
     middle = below + (above - below) / 2
     return float(middle if middle < above else below)
-
-
-def segment_logsumexp(values_N: Tensor, segments_N: Tensor, n: int) -> Tensor:
-    """[n]: log of the summed exponentials of each segment's values; *segments_N*: the segment of each value, in any
-    order. -inf for a segment without values."""
-    highest_n = values_N.detach().new_full((n,), -torch.inf)
-    highest_n = highest_n.scatter_reduce(0, segments_N, values_N.detach(), "amax")
-    highest_n = torch.where(highest_n.isfinite(), highest_n, 0)
-    sums_n = values_N.new_zeros(n).index_add(0, segments_N, (values_N - highest_n[segments_N]).exp())
-    return sums_n.log() + highest_n
-
-
-def segment_min(values_N: Tensor, segments_N: Tensor, n: int) -> Tensor:
-    """[n]: the least value of each segment (inf for one without values)."""
-    return values_N.new_full((n,), torch.inf).scatter_reduce(0, segments_N, values_N, "amin")

@@ -22,8 +22,8 @@ from braid.data.windows import Layout, UnitKind, units_of
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.answers import SCORERS, Scorer
 from braid.metrics.span import SpanMeter
-from braid.nn.segments import select
-from braid.nn.spans import Spans, best_spans, best_threshold, segment_logsumexp, segment_min
+from braid.nn.segments import segment_logsumexp, segment_min, select
+from braid.nn.spans import Spans, best_spans, best_threshold
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
 
 MISPLACED = "the answer does not stand where `start` says"
