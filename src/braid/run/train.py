@@ -94,7 +94,7 @@ def train(
     groups["train"] = with_targets(recipe, groups["train"], facts)
     skipped = {"train": skipped_labels(groups["train"])}
     skipped.update({split: check_gold(specs, groups[split], split) for split in ("dev", "test")})
-    _say_data(say, groups, parts, data, skipped)
+    _say_data(say, groups, parts, data, skipped, specs)
 
     model = BraidModel(parts.encoder, specs).to(device)
     fingerprint = _fingerprint(recipe, data)
@@ -270,6 +270,7 @@ def _say_data(
     parts: Parts,
     data: ReadData,
     skipped: Mapping[str, SkippedLabels],
+    specs: Mapping[str, TaskSpec],
 ) -> None:
     for k, group in enumerate(groups["train"]):
         name = " & ".join(group.tasks)
@@ -284,6 +285,9 @@ def _say_data(
                 for reason, n in reasons.items():
                     say(f"  {task}, {split}: {n:,} rows left out: {reason}")
             for task in group.tasks:
+                rows = [(e.labels[task], e) for e in groups[split][k].examples if e.labels.get(task) is not None]
+                for what, at in specs[task].task.remarks(rows).items():
+                    say(f"  {task}, {split}: {len(at):,} {what} (first: {at[0]})")
                 for reason, places in skipped[split].get(task, {}).items():
                     say(f"  {task}, {split}: {len(places):,} labels left out: {reason} (first: {places[0]})")
 

@@ -19,6 +19,7 @@ from braid.config.families import TaskConfig
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.windows import Layout, UnitKind
+from braid.errors import Place
 from braid.metrics.meter import Meter as Meter
 from braid.nn.scalar_mix import ScalarMix
 
@@ -182,6 +183,11 @@ class Task(TaskConfig, ABC):
     def check_label(self, label: Any, example: Example, facts: Facts | None = None) -> list[str]:
         """What is odd about a label (illegal tag sequence, ...), for `braid check`. Errors raise in `encode`."""
         return []
+
+    def remarks(self, rows: Iterable[tuple[Any, Example]]) -> dict[str, list[Place | None]]:
+        """What is worth knowing of the labels of one split taken together (label and example of each row): what it is,
+        and where."""
+        return {}
 
     def best(self, facts: Facts) -> str:
         """The metric that "best" means for this task, which may depend on its labels (entities or plain tags)."""

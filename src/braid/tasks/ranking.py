@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
-from braid.errors import LabelError
+from braid.errors import LabelError, Place
 from braid.metrics.ranking import RankingMeter
 from braid.nn.pooling import Pooling, RowFeatures
 from braid.nn.probabilities import sigmoid
@@ -91,6 +91,24 @@ class Ranking(Task):
     def count(self, target: Target) -> int:
         """1 a relevant candidate; with `pointwise` 1 a candidate."""
         return int(self.loss == "pointwise" or target["relevance"][0] > 0)
+
+    def remarks(self, rows: Iterable[tuple[Any, Example]]) -> dict[str, list[Place | None]]:
+        """Queries without a relevant candidate, which teach nothing and count in no figure; without any other."""
+        relevant: dict[str, bool] = {}
+        candidates: dict[str, int] = {}
+        first: dict[str, Place | None] = {}
+        for label, example in rows:
+            query = query_of(example)
+            first.setdefault(query, example.place)
+            relevant[query] = relevant.get(query, False) or relevance(label) > 0
+            candidates[query] = candidates.get(query, 0) + 1
+        found = {
+            "queries without a relevant candidate (left out of loss and figures)": [
+                place for query, place in first.items() if not relevant[query]
+            ],
+            "queries with one candidate": [place for query, place in first.items() if candidates[query] == 1],
+        }
+        return {what: places for what, places in found.items() if places}
 
     def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Pooler, dropout, linear."""

@@ -73,6 +73,10 @@ def inventory(specs: Mapping[str, TaskSpec], groups: Mapping[str, Sequence[Group
                         counts[name] += 1
                     odd = specs[task].task.check_label(label, example, specs[task].facts)
                     places += [f"{example.place}: {line}" for line in odd]
+                rows = [(e.labels[task], e) for e in group.examples if e.labels.get(task) is not None]
+                for what, found_at in specs[task].task.remarks(rows).items():
+                    shown = [str(place) for place in found_at[:SHOWN]]
+                    report.findings.append(Finding(task, split, what, len(found_at), shown))
                 report.labels.setdefault(task, {})[split] = dict(counts.most_common())
                 if missing and missing < len(group.examples):
                     report.findings.append(Finding(task, split, "rows without a label for it", missing))
