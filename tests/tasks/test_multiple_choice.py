@@ -30,7 +30,7 @@ def test_labels_are_places_or_texts_of_options(label: Any, place: int) -> None:
 
 @pytest.mark.parametrize(
     ("label", "what"),
-    [(4, "4 options"), (-1, "4 options"), ("c", "very text"), (True, "place"), (None, "place"), (1.5, "")],
+    [(4, "4 options"), (-1, "4 options"), ("c", "very text"), (True, "place"), (None, "place"), (1.5, "place")],
 )
 def test_labels_that_are_no_option(label: Any, what: str) -> None:
     with pytest.raises(LabelError, match=what):

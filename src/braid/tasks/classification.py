@@ -22,10 +22,11 @@ from braid.data.soft_labels import hard_label, is_soft, names_of, teacher_logits
 from braid.errors import LabelError, did_you_mean
 from braid.metrics.classification import ClassificationMeter
 from braid.nn.losses import IGNORED, class_loss, soft_loss
-from braid.nn.pooling import Pooling, RowFeatures
+from braid.nn.pooling import RowFeatures
 from braid.nn.probabilities import softmax
 from braid.nn.san import San
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.row import RowTask
 from braid.tasks.soft import Soft, taught, teacher_target
 
 
@@ -37,7 +38,7 @@ class Label(Prediction):
     probabilities: dict[str, float]
 
 
-class Classification(Task):
+class Classification(RowTask):
     """One label of several for each text or pair."""
 
     type: Literal["classification"] = "classification"
@@ -49,15 +50,6 @@ class Classification(Task):
     head: Literal["linear", "san"] = "linear"
     """`linear`: pooled features and one linear layer. `san`: MT-DNN's stochastic answer network, for pairs: it reads
     text and pair again in several steps."""
-
-    pooling: Pooling = "cls"
-    """How the tokens of a row become one vector."""
-
-    pooler: bool = True
-    """A dense layer with tanh between pooling and classifier, as BERT has it (freshly initialised)."""
-
-    hidden_layers: int = Field(default=0, ge=0)
-    """Further dense layers with tanh and dropout in front of the classifier."""
 
     steps: int = Field(default=5, ge=1)
     """Steps of reasoning of `head: san`."""
@@ -196,9 +188,7 @@ class ClassificationHead(Head):
                 prediction_dropout=task.prediction_dropout,
             )
         else:
-            self.features = RowFeatures(
-                task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
-            )
+            self.features = task.features(hidden_size)
             self.classifier = nn.Linear(hidden_size, len(self.labels))
         weights = facts.get("weights")
         self.weight_C: Tensor | None

@@ -22,9 +22,9 @@ from braid.data.soft_labels import hard_label, names_of, teacher_logits
 from braid.errors import LabelError
 from braid.metrics.multilabel import MultilabelMeter
 from braid.nn.losses import binary_loss, soft_binary_loss
-from braid.nn.pooling import Pooling, RowFeatures
 from braid.nn.probabilities import sigmoid
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.row import RowTask
 from braid.tasks.soft import Soft, taught, teacher_target
 
 
@@ -36,7 +36,7 @@ class Labels(Prediction):
     probabilities: dict[str, float]
 
 
-class Multilabel(Task):
+class Multilabel(RowTask):
     """Any number of labels for each text or pair."""
 
     type: Literal["multilabel"] = "multilabel"
@@ -50,15 +50,6 @@ class Multilabel(Task):
 
     threshold: float | Literal["tuned"] = "tuned"
     """Probability from which on a label counts. `tuned`: one for each label, by its F1 on dev (0.5 without dev)."""
-
-    pooling: Pooling = "cls"
-    """How the tokens of a row become one vector."""
-
-    pooler: bool = True
-    """A dense layer with tanh between pooling and classifier, as BERT has it (freshly initialised)."""
-
-    hidden_layers: int = Field(default=0, ge=0)
-    """Further dense layers with tanh and dropout in front of the classifier."""
 
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """`focal`: what is already right counts less (Lin et al. 2017), for rare labels."""
@@ -168,9 +159,7 @@ class MultilabelHead(Head):
         super().__init__()
         self.labels: list[str] = facts["labels"]
         self.task = task
-        self.features = RowFeatures(
-            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
-        )
+        self.features = task.features(hidden_size)
         self.classifier = nn.Linear(hidden_size, len(self.labels))
         start = task.threshold if isinstance(task.threshold, float) else 0.5
         self.register_buffer("threshold_C", torch.full((len(self.labels),), start))

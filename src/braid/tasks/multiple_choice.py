@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 from torch import Tensor, nn
 
 from braid.data.batch import Targets
@@ -19,10 +18,10 @@ from braid.data.example import Example, Window
 from braid.data.windows import Layout
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.choice import ChoiceMeter
-from braid.nn.pooling import Pooling, RowFeatures
 from braid.nn.probabilities import softmax
 from braid.nn.segments import segment_logsumexp
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.row import RowTask
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,13 @@ class Choice(Prediction):
     probabilities: list[float]
 
 
-class MultipleChoice(Task):
+class MultipleChoice(RowTask):
     """One of the options of each question."""
 
     type: Literal["multiple_choice"] = "multiple_choice"
     layout: ClassVar[Layout] = "options"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     main_metric: ClassVar[str] = "accuracy"
-
-    pooling: Pooling = "cls"
-    """How the tokens of a row become one vector."""
-
-    pooler: bool = True
-    """A dense layer with tanh between pooling and the last layer, as BERT has it (freshly initialised)."""
-
-    hidden_layers: int = Field(default=0, ge=0)
-    """Further dense layers with tanh and dropout in front of the last one."""
 
     def fits(self, example: Example) -> str | None:
         """It must have options."""
@@ -112,9 +102,7 @@ class MultipleChoiceHead(Head):
 
     def __init__(self, task: MultipleChoice, hidden_size: int) -> None:
         super().__init__()
-        self.features = RowFeatures(
-            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
-        )
+        self.features = task.features(hidden_size)
         self.output = nn.Linear(hidden_size, 1)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.errors import LabelError, Place
 from braid.metrics.ranking import RankingMeter
-from braid.nn.pooling import Pooling, RowFeatures
 from braid.nn.probabilities import sigmoid
 from braid.nn.segments import segment_logsumexp
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
 from braid.tasks.regression import number
+from braid.tasks.row import RowTask
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Ranked(Prediction):
     rank: int
 
 
-class Ranking(Task):
+class Ranking(RowTask):
     """Candidates of a query, ordered by relevance."""
 
     type: Literal["ranking"] = "ranking"
@@ -49,15 +49,6 @@ class Ranking(Task):
 
     margin: float = Field(default=1.0, gt=0)
     """For `pairwise`."""
-
-    pooling: Pooling = "cls"
-    """How the tokens of a row become one vector."""
-
-    pooler: bool = True
-    """A dense layer with tanh between pooling and the last layer, as BERT has it (freshly initialised)."""
-
-    hidden_layers: int = Field(default=0, ge=0)
-    """Further dense layers with tanh and dropout in front of the last one."""
 
     def fits(self, example: Example) -> str | None:
         """It must have a candidate."""
@@ -152,9 +143,7 @@ class RankingHead(Head):
     def __init__(self, task: Ranking, facts: Facts, hidden_size: int) -> None:
         super().__init__()
         self.kind, self.margin, self.highest = task.loss, task.margin, float(facts["highest"])
-        self.features = RowFeatures(
-            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
-        )
+        self.features = task.features(hidden_size)
         self.output = nn.Linear(hidden_size, 1)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from braid.data.batch import Targets
@@ -20,8 +19,8 @@ from braid.data.example import Example, Window
 from braid.data.soft_labels import hard_label
 from braid.errors import LabelError
 from braid.metrics.regression import RegressionMeter
-from braid.nn.pooling import Pooling, RowFeatures
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.row import RowTask
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,11 @@ class Value(Prediction):
     value: float
 
 
-class Regression(Task):
+class Regression(RowTask):
     """One number for each text or pair."""
 
     type: Literal["regression"] = "regression"
     main_metric: ClassVar[str] = "pearson"
-
-    pooling: Pooling = "cls"
-    """How the tokens of a row become one vector."""
-
-    pooler: bool = True
-    """A dense layer with tanh between pooling and the last layer, as BERT has it (freshly initialised)."""
-
-    hidden_layers: int = Field(default=0, ge=0)
-    """Further dense layers with tanh and dropout in front of the last one."""
 
     scale: bool = True
     """Whether the head learns labels less their training mean, in units of their standard deviation. So a loss of 1 is
@@ -97,9 +87,7 @@ class RegressionHead(Head):
     def __init__(self, task: Regression, facts: Facts, hidden_size: int) -> None:
         super().__init__()
         self.mean, self.std = float(facts["mean"]), float(facts["std"])
-        self.features = RowFeatures(
-            task.pooling, hidden_size, dense=task.pooler, dropout=task.dropout, layers=task.hidden_layers
-        )
+        self.features = task.features(hidden_size)
         self.output = nn.Linear(hidden_size, 1)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
