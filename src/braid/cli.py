@@ -11,11 +11,14 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from braid.errors import BraidError, Interrupted
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="braid",
@@ -142,8 +145,6 @@ def predict(
 @app.command()
 def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Look at a recipe and all its data before any training."""
-    from rich.console import Console
-
     from braid.config.recipe import Recipe
     from braid.run.checking import check as run_check
     from braid.tools.check_table import render
@@ -152,7 +153,7 @@ def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson =
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        Console().print(render(report))
+        _console().print(render(report))
         if not report.ok:
             raise typer.Exit(2)
 
@@ -175,7 +176,6 @@ def list_variants(
     as_json: AsJson = False,
 ) -> None:
     """The variants that recipes can name: type, what it is, file."""
-    from rich.console import Console
     from rich.table import Table
 
     from braid.config.families import TaskConfig  # noqa: F401  (registers the families)
@@ -194,7 +194,7 @@ def list_variants(
         table = Table("type", "what", "file", title=name, title_justify="left", box=None, title_style="bold")
         for kind, path, line in found:
             table.add_row(kind, line, _short(path))
-        Console().print(table)
+        _console().print(table)
 
 
 @app.command()
@@ -205,6 +205,13 @@ def schema() -> None:
     print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
 
 
+def _console() -> Console:
+    """As wide as the terminal; in a file or a pipe wide enough for paths."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
 def _short(path: str) -> str:
     """A file's path, relative to here where that is shorter."""
     relative = os.path.relpath(path)
@@ -212,12 +219,10 @@ def _short(path: str) -> str:
 
 
 def _print_figures(metrics: Mapping[str, Any], main: Mapping[str, str]) -> None:
-    from rich.console import Console
-
     from braid.training.progress import results_table
 
     if any(metrics.get(split) for split in ("dev", "test")) or "seconds" not in metrics.get("train", {"seconds": 0}):
-        Console().print(results_table(metrics, main))
+        _console().print(results_table(metrics, main))
     else:
         print("no dev or test data, so nothing to score", file=sys.stderr)
 
