@@ -69,6 +69,30 @@ def test_plain_words_are_aligned_to_their_first_piece(tokenizer: Tokenizer) -> N
     assert row.units.tolist() == [[0, 3], [4, 7], [8, 11]]
 
 
+@pytest.mark.parametrize("layout", ["joint", "windows"])
+def test_words_without_spaces_between_are_aligned_to_their_first_piece(tokenizer: Tokenizer, layout: str) -> None:
+    example = Example("the cat's mat, 我们在北京.", words=("the", "cat", "'s", "mat", ",", "我们", "在", "北京", "."))
+    for units in ("words", "characters"):
+        (row,) = rows_of(example, tokenizer, units=units, layout=layout)
+        assert example.words is not None
+        starts = [int(row.offsets[token, 0]) for token in row.unit_tokens]
+        assert starts == [0, 4, 7, 10, 13, 15, 17, 18, 20]
+        assert len(set(row.unit_tokens.tolist())) == 9
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    words=st.lists(st.text(alphabet="ab'我们1.", min_size=1, max_size=4), min_size=1, max_size=12), joined=st.booleans()
+)
+def test_every_word_stands_at_its_own_first_piece(tokenizer: Tokenizer, words: list[str], joined: bool) -> None:
+    """Whatever the tokenizer makes of each word, the row is their pieces one after the other."""
+    text = "".join(words) if joined else "  ".join(words)
+    (row,) = rows_of(Example(text, words=tuple(words)), tokenizer, units="words", layout="joint", max_length=128)
+    alone = [len(next(iter(tokenizer.encode_batch([word]))).ids) for word in words]
+    expected = 1 + np.concatenate(([0], np.cumsum(alone)[:-1]))
+    assert row.unit_tokens.tolist() == expected.tolist()
+
+
 def test_dividing_a_text_into_words_changes_no_token(tokenizer: Tokenizer) -> None:
     for given_text in TEXTS:
         (plain,) = rows_of(Example(given_text), tokenizer)

@@ -20,7 +20,7 @@ from braid.data.example import Example, Window
 from braid.data.tokens import Tokenizer
 from braid.data.windows import WindowOptions
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever rows are made in another way, so that older caches are left alone."""
 
 _LIST = pa.list_(pa.int32())

@@ -126,6 +126,8 @@ def _windows(
     room = options.max_length - (template.single_cost if pair is None else template.pair_cost)
     if room < 2:
         raise BraidError(f"max_length {options.max_length} leaves no room for text beside the special tokens")
+    # Units are found by what the tokenizer was fed, before offsets become those of the user's own string.
+    first_pieces = _first_pieces(item.fed_units, text)
     text = Tokens(text.ids, _user_offsets(item, text))
     truncated = False
     if pair is not None and options.layout == "pair_windows":
@@ -136,7 +138,7 @@ def _windows(
             places = firsts[cut.low : cut.high] - cut.start + (shift if len(piece.ids) else 0)
             yield _row(kept, piece, template, item.units, cut.low, places, number, len(kept.ids) < len(text.ids))
         return
-    firsts = _first_pieces(item.fed_units, text) if options.units != "pair" else np.zeros(0, np.int32)
+    firsts = first_pieces if options.units != "pair" else np.zeros(0, np.int32)
     if pair is not None:
         allowed = _pair_room(len(text.ids), len(pair.ids), room, options)
         truncated = allowed < len(pair.ids)
