@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
+import transformers
 
+import tiny
 from braid.data.packing import pack_ids
+from braid.encoders.bert import Bert
+from braid.model.network import BraidModel
 from braid.nn.pooling import Pooler, RowFeatures
 from braid.nn.segments import pad, select
 
@@ -78,3 +84,19 @@ def test_segments_are_padded_to_a_rectangle():
     values, real = pad(torch.arange(5.0)[:, None], torch.tensor([0, 2, 5]))
     assert real.tolist() == [[True, True, False], [True, True, True]]
     assert values[real][:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", ["bert", "albert"])
+def test_a_head_starts_from_the_pooler_of_its_checkpoint(kind: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.AutoConfig.for_model(kind, **sizes, intermediate_size=48)
+    theirs = transformers.AutoModel.from_config(config)
+    theirs.save_pretrained(tmp_path)
+    encoder = Bert().load(tmp_path)
+    examples = [tiny.example_of(row, "t") for row in tiny.specimens("classification")]
+    dense = theirs.pooler if kind == "albert" else theirs.pooler.dense
+    for options, same in (({}, True), ({"pooling": "mean"}, False)):
+        specs = tiny.specs_of({"t": tiny.task_of("classification", **options)}, {"t": examples})
+        state = BraidModel(encoder, specs).head("t").state_dict()
+        assert torch.equal(state["features.dense.weight"], dense.weight) is same
+        assert torch.equal(state["features.dense.bias"], dense.bias) is same

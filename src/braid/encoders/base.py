@@ -25,6 +25,16 @@ class Encoder(nn.Module, ABC):
     """Longest row that the positions allow, special tokens included; None: no limit."""
     vocab_size: int
 
+    @property
+    def n_states(self) -> int:
+        """How many hidden states `forward` gives."""
+        return self.n_layers + 1
+
+    @property
+    def pooler(self) -> tuple[Tensor, Tensor] | None:
+        """Weight [D, D] and bias [D] of the dense layer that the checkpoint has behind its first token; None: none."""
+        return None
+
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Last hidden state [T, D] and the output of every layer ([T, D] each; the embeddings first)."""

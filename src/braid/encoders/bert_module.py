@@ -45,6 +45,20 @@ class BertEncoder(Encoder):
         with torch.no_grad():
             self.embeddings.word.weight[self.shape.pad_id].zero_()
 
+    @property
+    def n_states(self) -> int:
+        """The embeddings and every layer; those within one of ALBERT's groups count each."""
+        return 1 + self.shape.layers * (self.shape.inner if self.shape.groups else 1)
+
+    @property
+    def pooler(self) -> tuple[Tensor, Tensor] | None:
+        """The checkpoint's (BERT's `pooler.dense`, ALBERT's `pooler`)."""
+        for name in ("pooler.dense", "pooler"):
+            weight, bias = self.extra.get(f"{name}.weight"), self.extra.get(f"{name}.bias")
+            if weight is not None and bias is not None:
+                return weight, bias
+        return None
+
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
         tokens = batch.n_tokens

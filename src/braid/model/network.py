@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.encoders.base import Encoder
+from braid.nn.pooling import RowFeatures
 from braid.nn.scalar_mix import ScalarMix
 from braid.tasks.base import Facts, Head, Hidden, Task
 
@@ -37,7 +38,10 @@ class BraidModel(nn.Module):
         )
         for name, head in self.heads():
             if specs[name].task.mix_layers:
-                head.mix = ScalarMix(encoder.n_layers + 1)
+                head.mix = ScalarMix(encoder.n_states)
+            for module in head.modules():
+                if isinstance(module, RowFeatures) and encoder.pooler is not None:
+                    module.start_from(*encoder.pooler)
 
     def head(self, name: str) -> Head:
         """The head of one task."""

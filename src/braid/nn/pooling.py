@@ -57,8 +57,8 @@ class RowFeatures(nn.Module):
     """What a head that answers once a row puts in front of its last layer: pooling, BERT's pooler, dropout, and as
     many more dense layers as it wants.
 
-    BERT's pooler (Devlin et al. 2019, `BertPooler`) is a dense layer of the hidden size with a tanh; a pretrained
-    one is not taken over, since it was trained for next-sentence prediction.
+    BERT's pooler (Devlin et al. 2019, `BertPooler`) is a dense layer of the hidden size with a tanh. With `cls` it
+    starts from the checkpoint's, as fine-tuning usually does; else from random weights.
     """
 
     def __init__(self, kind: Pooling, hidden_size: int, *, dense: bool, dropout: float, layers: int = 0) -> None:
@@ -66,7 +66,15 @@ class RowFeatures(nn.Module):
         self.pool = Pooler(kind, hidden_size)
         self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
         self.dropout = nn.Dropout(dropout)
+        self.takes_pooler = dense and kind == "cls"
         self.more = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(layers))
+
+    def start_from(self, weight_DD: Tensor, bias_D: Tensor) -> None:
+        """Begin with a checkpoint's pooler, where this one is of its kind."""
+        if self.dense is not None and self.takes_pooler and self.dense.weight.shape == weight_DD.shape:
+            with torch.no_grad():
+                self.dense.weight.copy_(weight_DD)
+                self.dense.bias.copy_(bias_D)
 
     def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Features [R, D]."""

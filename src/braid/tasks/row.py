@@ -17,7 +17,7 @@ class RowTask(Task, ABC):
     """How the tokens of a row become one vector."""
 
     pooler: bool = True
-    """A dense layer with tanh behind the pooling, as BERT has it (freshly initialised)."""
+    """A dense layer with tanh behind the pooling, as BERT has it; with `cls` it starts from the checkpoint's."""
 
     hidden_layers: int = Field(default=0, ge=0)
     """Further dense layers with tanh and dropout in front of the last one."""
