@@ -16,6 +16,9 @@ WHOLE = {
     "zh_ner_cws_weibo.yaml": {"ner": ("f1", 0.35), "cws": ("f1", 0.79)},
     "zh_sentiment_ner.yaml": {"sentiment": ("accuracy", 0.86), "ner": ("f1", 0.55)},
     "en_glue_minilm.yaml": {"mrpc": ("accuracy", 0.77), "stsb": ("pearson", 0.80)},
+    "en_atis_minilm.yaml": {"intent": ("accuracy", 0.96), "slots": ("f1", 0.93)},
+    "en_wikiqa_minilm.yaml": {"answer": ("map", 0.70)},
+    "en_ewt_pos_dependency.yaml": {"pos": ("accuracy", 0.93), "dependency": ("las", 0.75)},
 }
 """Figures that a run with the recipe as it stands must reach on the test split."""
 
