@@ -22,7 +22,7 @@ def problems_of(error: ValidationError, model: type[Config], given: Any) -> list
     for number, item in enumerate(error.errors()):
         if item["type"] == "default_factory_not_called":
             continue  # A default that depends on a value which is wrong itself: `out` on `name`.
-        walk = _Walk(model, given, given).go(item["loc"])
+        walk = _Walk(model, given, given, root=model).go(item["loc"])
         # The branches of a union fail one by one, but are one problem; others may well share a key.
         key = (walk.path, True) if walk.union else ((*walk.path, number), False)
         walks.setdefault(key, []).append((walk, item))
@@ -49,11 +49,12 @@ class _Walk:
 
     *value*: what the keys so far lead to, shorthands written out; *raw*: the same as it was written; *path*: the keys;
     *written*: as much of them as stands in the recipe (`data: x.tsv` has no key `train`); *owner*: the model that
-    holds the last key; *union*: whether the location ends inside a union."""
+    holds the last key; *root*: the model of the whole; *union*: whether the location ends inside a union."""
 
     model: Any
     value: Any
     raw: Any
+    root: type[Config]
     path: KeyPath = ()
     written: KeyPath = ()
     owner: type[Config] | None = None
@@ -163,15 +164,16 @@ def _sentence(walk: _Walk, items: list[Mapping[str, Any]]) -> str:
 
 def _advice(walk: _Walk) -> str:
     """What a key that is not known may have been meant to be."""
-    from braid.config.recipe import Recipe
-    from braid.config.training import TrainConfig
-
     key = str(walk.path[-1])
     known = walk.owner.model_fields if walk.owner is not None else {}
-    if walk.owner is Recipe and key in TrainConfig.model_fields:
-        return f"it belongs under `train`: train.{key}"
-    if walk.owner is TrainConfig and key in Recipe.model_fields:
-        return "it belongs at the top of the recipe, beside `train`"
+    for name, field in walk.root.model_fields.items():
+        part = field.annotation
+        if not (isinstance(part, type) and issubclass(part, Config)):
+            continue
+        if walk.owner is walk.root and key in part.model_fields:
+            return f"it belongs under `{name}`: {name}.{key}"
+        if walk.owner is part and key in walk.root.model_fields:
+            return f"it belongs at the top of the recipe, beside `{name}`"
     return did_you_mean(key, known)
 
 
