@@ -14,13 +14,16 @@ import torch
 import tiny
 from braid.balancing.base import Balancer
 from braid.balancing.sum import Sum
+from braid.checkpoint.files import save_tensors, write_json
 from braid.checkpoint.model_files import load_model, save_encoder, save_tasks
 from braid.config.families import BalancerConfig, EncoderConfig, SamplerConfig, TaskConfig
 from braid.config.variant import Variant, file_of
 from braid.data.groups import GroupData, make_batch
+from braid.data.packing import pack_ids
 from braid.data.samplers.base import Sampler
 from braid.data.windows import units_of
-from braid.encoders.base import EncoderVariant
+from braid.encoders.base import Encoder, EncoderVariant
+from braid.errors import BraidError
 from braid.model.evaluate import evaluate
 from braid.model.inference import infer
 from braid.model.network import BraidModel
@@ -28,6 +31,7 @@ from braid.training.loss import loss_scales, task_losses
 
 TASKS = list(TaskConfig.variants())
 ENCODERS = [(name, k) for name, v in EncoderConfig.variants().items() for k in range(len(v.contract_variants()))]  # type: ignore[attr-defined]
+TWINS = [(name, k) for name, k in ENCODERS if EncoderConfig.lookup(name).has_twin]  # type: ignore[attr-defined]
 
 
 class Setup:
@@ -163,18 +167,7 @@ def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
 
 @pytest.mark.parametrize(("name", "number"), ENCODERS)
 def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int) -> None:
-    variant = EncoderConfig.lookup(name)
-    assert issubclass(variant, EncoderVariant)
-    torch.manual_seed(0)
-    encoder = (
-        variant.model_validate({"type": name, **variant.contract_variants()[number]})
-        .build(  # type: ignore[attr-defined]
-            vocab_size=60, pad_id=0
-        )
-        .eval()
-    )
-    from braid.data.packing import pack_ids
-
+    _, encoder = encoder_of(name, number)
     rows = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16], [17]]
     batch = pack_ids(rows)
     with torch.no_grad():
@@ -189,17 +182,79 @@ def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int
     assert max(depths) <= encoder.n_layers
 
 
+def encoder_of(name: str, number: int) -> tuple[EncoderVariant, Encoder]:
+    variant = EncoderConfig.lookup(name)
+    assert issubclass(variant, EncoderVariant)
+    torch.manual_seed(0)
+    config = variant.model_validate({"type": name, **variant.contract_variants()[number]})
+    return config, config.build(vocab_size=60, pad_id=0).eval()
+
+
 @pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_sees_what_it_says(name: str, number: int) -> None:
+    _, encoder = encoder_of(name, number)
+    half = encoder.hidden_size // 2
+    with torch.no_grad():
+        first, last = (encoder(pack_ids([row]))[0] for row in ([5, 6, 7, 8, 9], [5, 6, 30, 8, 9]))
+    changed = (first - last).abs() > 1e-6
+    before, after = changed[:2], changed[3:]
+    assert changed[2].any()
+    if encoder.sees == "both":
+        assert before.any()
+        assert after.any()
+    elif encoder.sees == "left":
+        assert not before.any()
+        assert after.any()
+    else:
+        assert before[:, half:].any()
+        assert after[:, :half].any()
+        assert not before[:, :half].any()
+        assert not after[:, half:].any()
+    assert encoder.word_embeddings.shape[0] == encoder.vocab_size
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_saved_and_loaded_gives_the_same_states(name: str, number: int, tmp_path: Path) -> None:
+    config, encoder = encoder_of(name, number)
+    save_tensors(tmp_path / "model.safetensors", encoder.hf_state())
+    write_json(tmp_path / "config.json", encoder.hf_config())
+    loaded = type(config).model_validate({"type": name}).load(tmp_path).eval()
+    batch = pack_ids([[5, 6, 7, 8], [9, 10]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(batch)[0], encoder(batch)[0], atol=1e-6, rtol=1e-6)
+    assert (loaded.hidden_size, loaded.n_layers, loaded.vocab_size) == (
+        encoder.hidden_size,
+        encoder.n_layers,
+        encoder.vocab_size,
+    )
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_writes_on_as_if_it_had_read_all(name: str, number: int) -> None:
+    _, encoder = encoder_of(name, number)
+    rows = [[5, 6, 7, 8], [9, 10]]
+    with torch.no_grad():
+        if encoder.sees != "left":
+            with pytest.raises(BraidError, match="cannot write on"):
+                encoder.continuation(pack_ids(rows))
+            return
+        state = encoder.continuation(pack_ids(rows))
+        state.select(torch.tensor([0, 1, 0]))
+        written = [[*rows[0]], [*rows[1]], [*rows[0]]]
+        for ids in ([11, 14, 20], [12, 15, 21], [13, 16, 22]):
+            expected = []
+            for row, token in zip(written, ids, strict=True):
+                row.append(token)
+                expected.append(encoder(pack_ids([row]))[0][-1])
+            torch.testing.assert_close(state.step(torch.tensor(ids)), torch.stack(expected), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(state.last, torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "number"), TWINS)
 def test_an_encoder_is_exported_to_transformers(name: str, number: int, tmp_path: Path) -> None:
     from transformers import AutoModel
 
-    from braid.checkpoint.files import save_tensors, write_json
-    from braid.data.packing import pack_ids
-
-    variant = EncoderConfig.lookup(name)
-    assert issubclass(variant, EncoderVariant)
-    config = variant.model_validate({"type": name, **variant.contract_variants()[number]})
-    encoder = config.build(vocab_size=60, pad_id=0).eval()  # type: ignore[attr-defined]
+    _, encoder = encoder_of(name, number)
     save_tensors(tmp_path / "model.safetensors", encoder.hf_state())
     write_json(tmp_path / "config.json", encoder.hf_config())
     model = AutoModel.from_pretrained(tmp_path).eval()

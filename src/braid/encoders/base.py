@@ -8,17 +8,39 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from braid.config.families import EncoderConfig
 from braid.data.batch import Batch
+from braid.errors import BraidError
+
+Sight = Literal["both", "left", "apart"]
+"""What a token's hidden state knows of its row. `both`: all of it; `left`: the token and what stands before it;
+`apart`: its first half the token and what stands before, its second half the token and what comes after."""
+
+
+class Continuation(ABC):
+    """Rows of an encoder that sees `left` in the middle of being written, with what further tokens depend on. A row may
+    have several continuations, N in all."""
+
+    last: Tensor
+    """Hidden state [N, D] of the last token of each."""
+
+    @abstractmethod
+    def step(self, ids: Tensor) -> Tensor:
+        """Append one token to each, `ids` [N]; its hidden state [N, D], which is also `last` now."""
+
+    @abstractmethod
+    def select(self, index: Tensor) -> None:
+        """Go on from continuations `index` [N'], in that order; one may be there several times."""
 
 
 class Encoder(nn.Module, ABC):
     """A module that turns a packed batch into hidden states; no row ever sees another."""
 
+    sees: Sight = "both"
     hidden_size: int
     n_layers: int
     max_positions: int | None
@@ -34,6 +56,15 @@ class Encoder(nn.Module, ABC):
     def pooler(self) -> tuple[Tensor, Tensor] | None:
         """Weight [D, D] and bias [D] of the dense layer that the checkpoint has behind its first token; None: none."""
         return None
+
+    @property
+    @abstractmethod
+    def word_embeddings(self) -> Tensor:
+        """The table [V, M] of the tokens' vectors, for heads that share it; M is D, or less where it is factorised."""
+
+    def continuation(self, batch: Batch) -> Continuation:
+        """Read the rows of a batch and be ready to write on. Raises BraidError for an encoder that cannot."""
+        raise BraidError(f"an encoder that sees {self.sees!r} cannot write on")
 
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -54,6 +85,9 @@ class Encoder(nn.Module, ABC):
 
 class EncoderVariant(EncoderConfig, ABC):
     """Base of the encoders' configs; an instance builds its module."""
+
+    has_twin: ClassVar[bool] = True
+    """Whether transformers has this encoder too, so that `AutoModel` loads what is saved."""
 
     @abstractmethod
     def build(self, *, vocab_size: int, pad_id: int) -> Encoder:

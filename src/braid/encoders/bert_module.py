@@ -59,6 +59,11 @@ class BertEncoder(Encoder):
                 return weight, bias
         return None
 
+    @property
+    def word_embeddings(self) -> Tensor:
+        """[V, M]; M is the embedding size."""
+        return self.embeddings.word.weight
+
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
         tokens = batch.n_tokens

@@ -67,6 +67,12 @@ class HfEncoder(Encoder):
         # A cache of keys and values serves generation; here it would only hold memory.
         self.fixed: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted else {}
 
+    @property
+    def word_embeddings(self) -> Tensor:
+        """[V, M], as the model itself names its input embeddings."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Last hidden state [T, D] (after a final norm, where the model has one) and each layer's [T, D], the
         embeddings first."""
