@@ -18,6 +18,7 @@ from braid.checkpoint.files import save_tensors, write_json
 from braid.checkpoint.model_files import load_model, save_encoder, save_tasks
 from braid.config.families import BalancerConfig, EncoderConfig, SamplerConfig, TaskConfig
 from braid.config.variant import Variant, file_of
+from braid.data.changes import Draw
 from braid.data.groups import GroupData, make_batch
 from braid.data.packing import pack_ids
 from braid.data.samplers.base import Sampler
@@ -27,11 +28,22 @@ from braid.errors import BraidError
 from braid.model.evaluate import evaluate
 from braid.model.inference import infer
 from braid.model.network import BraidModel
+from braid.tasks.base import LabelledTask
+from braid.tasks.text import TextTask
 from braid.training.loss import loss_scales, task_losses
 
-TASKS = list(TaskConfig.variants())
+TASKS = [name for name, variant in TaskConfig.variants().items() if issubclass(variant, LabelledTask)]
+TEXT_TASKS = [name for name, variant in TaskConfig.variants().items() if issubclass(variant, TextTask)]
 ENCODERS = [(name, k) for name, v in EncoderConfig.variants().items() for k in range(len(v.contract_variants()))]  # type: ignore[attr-defined]
-TWINS = [(name, k) for name, k in ENCODERS if EncoderConfig.lookup(name).has_twin]  # type: ignore[attr-defined]
+
+
+def encoder_config(name: str, number: int) -> EncoderVariant:
+    variant = EncoderConfig.lookup(name)
+    assert issubclass(variant, EncoderVariant)
+    return variant.model_validate({"type": name, **variant.contract_variants()[number]})
+
+
+TWINS = [(name, k) for name, k in ENCODERS if encoder_config(name, k).twin()]
 
 
 class Setup:
@@ -165,6 +177,77 @@ def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
     assert (group.truncated() == 0) is setup.spec.task.merges_windows
 
 
+class TextSetup:
+    """Eight rows of a tiny corpus with a task type that makes its own targets."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        torch.manual_seed(0)
+        self.name = "the.task"
+        self.group, self.tokenizer, self.specs, self.encoder = tiny.text_group(kind, self.name, folder)
+        self.model = BraidModel(self.encoder(), self.specs).eval()
+
+    def batch(self, rows: Any = None, *, step: int = 0) -> Any:
+        chosen = range(min(8, len(self.group))) if rows is None else rows
+        return make_batch([self.group], [(0, row) for row in chosen], draw=Draw(seed=1, step=step))
+
+
+@pytest.fixture(scope="module", params=TEXT_TASKS)
+def text_setup(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextSetup:
+    return TextSetup(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_a_text_task_answers_packed_as_for_each_row_alone(text_setup: TextSetup) -> None:
+    batch = text_setup.batch()
+    with torch.no_grad():
+        together = text_setup.model(batch)[text_setup.name]
+        alone = [text_setup.model(text_setup.batch([row]))[text_setup.name] for _, row in batch.origins]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+    assert batch.targets[text_setup.name].count == len(together)
+
+
+def test_a_text_task_overfits_eight_rows(text_setup: TextSetup) -> None:
+    torch.manual_seed(1)
+    model = BraidModel(text_setup.encoder(), text_setup.specs).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    batch = text_setup.batch()
+    scale = loss_scales([batch], {text_setup.name: 1.0}, "row")[text_setup.name]
+    losses = []
+    for _ in range(150):
+        loss = task_losses(model, batch, model(batch))[text_setup.name] * scale
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.isfinite(losses).all()
+    # What the first tokens of a row are cannot be told from nothing, so a language model keeps some loss.
+    assert losses[-1] < 0.25 * losses[0]
+
+
+def test_a_text_task_is_measured_alike_each_time(text_setup: TextSetup) -> None:
+    first, again = (evaluate(text_setup.model, [text_setup.group])[text_setup.name] for _ in range(2))
+    assert first == again
+    assert next(iter(first)) == text_setup.specs[text_setup.name].task.best({}) == "loss"
+    assert 0 <= first["accuracy"] <= 1
+
+
+def test_a_text_task_has_targets_only_where_a_row_is_drawn(text_setup: TextSetup) -> None:
+    assert not make_batch([text_setup.group], [(0, 0)]).targets
+    one, same, other = (text_setup.batch(step=step) for step in (0, 0, 1))
+    assert torch.equal(one.ids, same.ids)
+    if text_setup.group.makers and text_setup.specs[text_setup.name].task.changes_input:  # type: ignore[attr-defined]
+        assert not torch.equal(one.ids, other.ids)
+    else:
+        assert torch.equal(one.ids, other.ids)
+
+
+def test_a_text_task_saved_and_loaded_scores_the_same(text_setup: TextSetup, tmp_path: Path) -> None:
+    config = text_setup.encoder.config
+    sha = save_encoder(tmp_path, text_setup.model.encoder, config, text_setup.tokenizer, max_length=32, stride=8)
+    save_tasks(tmp_path, text_setup.model, sha)
+    loaded = load_model(tmp_path)
+    assert evaluate(loaded.network, [text_setup.group]) == evaluate(text_setup.model, [text_setup.group])
+
+
 @pytest.mark.parametrize(("name", "number"), ENCODERS)
 def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int) -> None:
     _, encoder = encoder_of(name, number)
@@ -183,10 +266,8 @@ def test_an_encoder_keeps_rows_apart_and_knows_its_depths(name: str, number: int
 
 
 def encoder_of(name: str, number: int) -> tuple[EncoderVariant, Encoder]:
-    variant = EncoderConfig.lookup(name)
-    assert issubclass(variant, EncoderVariant)
     torch.manual_seed(0)
-    config = variant.model_validate({"type": name, **variant.contract_variants()[number]})
+    config = encoder_config(name, number)
     return config, config.build(vocab_size=60, pad_id=0).eval()
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from braid.config.families import EncoderConfig, TaskConfig
+from braid.config.families import EncoderConfig, SourceConfig, TaskConfig
+from braid.data.corpus.prepare import prepare_corpus
+from braid.data.corpus.rows import CorpusRows, RowOptions
+from braid.data.corpus.shards import Corpus
 from braid.data.example import Example
-from braid.data.groups import GroupData, build_targets
+from braid.data.groups import GroupData, Maker, build_targets
 from braid.data.prepare import prepare
+from braid.data.sources.base import Source
 from braid.data.tokens import Tokenizer, train_wordpiece
 from braid.data.windows import WindowOptions, common_layout
 from braid.encoders.base import Encoder, EncoderVariant
+from braid.model.corpora import text_facts
 from braid.model.network import BraidModel, TaskSpec
-from braid.tasks.base import Task
+from braid.tasks.base import LabelledTask, Task
+from braid.tasks.text import TextTask
 
 ENCODER: dict[str, Any] = {
     "type": "bert",
@@ -34,7 +42,7 @@ def example_of(row: Mapping[str, Any], task: str) -> Example:
     return Example(text, row.get("pair"), words, labels, query=row.get("query"), options=options)
 
 
-def task_of(kind: str, **options: Any) -> Task:
+def task_of(kind: str, **options: Any) -> Any:
     """A task's config."""
     task = TaskConfig.lookup(kind).model_validate({"type": kind, "dropout": 0.0, **options})
     assert isinstance(task, Task)
@@ -44,7 +52,7 @@ def task_of(kind: str, **options: Any) -> Task:
 def specimens(kind: str, n: int = 8) -> list[dict[str, Any]]:
     """Rows that the type itself offers for tests."""
     variant = TaskConfig.lookup(kind)
-    assert issubclass(variant, Task)
+    assert issubclass(variant, LabelledTask)
     return variant.specimens(n)
 
 
@@ -86,6 +94,51 @@ def specs_of(tasks: Mapping[str, Task], examples: Mapping[str, Sequence[Example]
         rows = [example for example in examples[name] if example.labels.get(name) is not None]
         out[name] = TaskSpec(task, task.learn([example.labels[name] for example in rows], rows))
     return out
+
+
+SEES = {"clm": "gpt", "bilm": "bilstm"}
+"""An encoder for each type that cannot learn from BERT."""
+
+
+@dataclass(frozen=True)
+class EncoderMaker:
+    """Makes fresh encoders of one config."""
+
+    config: EncoderVariant
+    tokenizer: Tokenizer
+
+    def __call__(self) -> Encoder:
+        return self.config.build(vocab_size=self.tokenizer.vocab_size, pad_id=self.tokenizer.pad_id)
+
+
+def text_group(kind: str, name: str, folder: Path) -> tuple[GroupData, Tokenizer, dict[str, TaskSpec], EncoderMaker]:
+    """A tiny corpus as the rows of one task that makes its own targets, and an encoder that can learn it."""
+    things = ("apples", "books", "cups", "dogs")
+    texts = [
+        " ".join(f"{who} saw {k} {things[(k + n) % 4]}." for n, who in enumerate(("anna", "bo", "carl")))
+        for k in range(9)
+    ]
+    tokenizer = train_wordpiece(texts, size=200, lowercase=True)
+    (folder / "corpus.txt").write_text("\n".join(texts), encoding="utf-8")
+    source = SourceConfig.choose({"path": str(folder / "corpus.txt")})
+    assert isinstance(source, Source)
+    prepare_corpus([source], {}, tokenizer, folder / "shards", workers=1)
+    task = TaskConfig.lookup(kind).model_validate({"type": kind, "dropout": 0.0})
+    assert isinstance(task, TextTask)
+    options = {key: value for key, value in ENCODER.items() if key in ("hidden_size", "layers", "dropout")}
+    other = SEES.get(kind)
+    config = EncoderConfig.choose(ENCODER if other is None else {"type": other, **options})
+    assert isinstance(config, EncoderVariant)
+    make = EncoderMaker(config, tokenizer)
+    text = text_facts(tokenizer, make())
+    rows = CorpusRows(
+        Corpus.open([folder / "shards"], tokenizer_sha256=tokenizer.sha256),
+        tokenizer.template,
+        RowOptions(max_length=32, pairing=task.pairing),
+        seed=1,
+    )
+    group = GroupData((name,), [], rows, "none", makers={name: Maker(task.change(text), task.count)})
+    return group, tokenizer, {name: TaskSpec(task, task.learn_text(text))}, make
 
 
 def model_of(tokenizer: Tokenizer, specs: Mapping[str, TaskSpec], **encoder: Any) -> BraidModel:

@@ -136,7 +136,7 @@ def test_no_gradient_crosses_rows() -> None:
     assert (grads[8:] == 0).all()
 
 
-@pytest.mark.parametrize("options", Bert.contract_variants())
+@pytest.mark.parametrize("options", [options for options in Bert.contract_variants() if Bert(**options).twin()])
 def test_from_scratch_loads_in_transformers(options: dict[str, Any], tmp_path: Path) -> None:
     encoder = Bert(**options).build(vocab_size=99, pad_id=0)
     save_tensors(tmp_path / "model.safetensors", encoder.hf_state())
@@ -145,6 +145,90 @@ def test_from_scratch_loads_in_transformers(options: dict[str, Any], tmp_path: P
     _, ours = encode(encoder, "bert")
     for row, expected in zip(ours, reference(model, "bert"), strict=True):
         torch.testing.assert_close(row[-1], expected[-1], atol=1e-5, rtol=1e-5)
+
+
+TINY: dict[str, Any] = {"hidden_size": 32, "layers": 2, "heads": 2, "max_positions": 16, "init_std": 0.2}
+OWN: dict[str, dict[str, Any]] = {
+    "pre-norm": {"norm": "pre"},
+    "gated": {"feed_forward": "gated"},
+    "rotary": {"positions": "rotary"},
+    "relative": {"positions": "relative"},
+    "sinusoidal": {"positions": "sinusoidal"},
+}
+
+
+@pytest.fixture(params=list(OWN))
+def own(request: pytest.FixtureRequest) -> Encoder:
+    torch.manual_seed(0)
+    return Bert(**TINY, **OWN[request.param]).build(vocab_size=99, pad_id=0).eval()
+
+
+def test_what_has_no_twin_has_a_type_of_its_own_and_every_row_is_alone(own: Encoder, tmp_path: Path) -> None:
+    save_tensors(tmp_path / "model.safetensors", own.hf_state())
+    write_json(tmp_path / "config.json", own.hf_config())
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "braid-bert"
+    loaded = Bert().load(tmp_path).eval()
+    rows = [[5] * 7, [6, 7, 8, 9], [10] * 16, [11, 12, 13]]
+    batch = pack_ids(rows)
+    with torch.no_grad():
+        last, _ = own(batch)
+        assert torch.equal(loaded(batch)[0], last)
+        for span, row in zip(batch, rows, strict=True):
+            torch.testing.assert_close(own(pack_ids([row]))[0], last[span], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_every_kind_of_positions_knows_order(own: Encoder) -> None:
+    one, other = own(pack_ids([[5, 6, 7, 8], [5, 7, 6, 8]]))[0].split(4)
+    assert not torch.allclose(one[0], other[0], atol=1e-4)
+
+
+@torch.no_grad()
+def test_only_learned_positions_have_an_end(own: Encoder) -> None:
+    long = pack_ids([[5] * 40])
+    if own.max_positions is None:
+        assert own(long)[0].shape == (40, 32)
+    else:
+        with pytest.raises(BraidError, match="row of 40 tokens is longer than the encoder's 16 positions"):
+            own(long)
+
+
+def test_every_weight_of_it_learns(own: Encoder) -> None:
+    own.train()(pack_ids([[5, 6, 7, 8], [9, 10], [11] * 5]))[0].square().mul(torch.randn(11, 32)).sum().backward()
+    for name, parameter in own.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_a_gated_feed_forward_has_as_many_weights_as_a_plain_one() -> None:
+    plain, gated = (Bert(shape="tiny", feed_forward=kind).build(vocab_size=9, pad_id=0) for kind in ("plain", "gated"))
+    assert plain.layers[0].intermediate.weight.shape == (512, 128)
+    assert gated.layers[0].intermediate.weight.shape == (768, 128)
+    assert gated.layers[0].output.weight.shape == (128, 384)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"positions": "mystery"}, "positions 'mystery', none of learned, rotary, relative, sinusoidal"),
+        ({"norm": 3}, "norm 3, none of post, pre"),
+        ({"feed_forward": None}, "feed_forward None"),
+        ({"num_hidden_layers": 10**9}, "layers"),
+        ({"num_attention_heads": 32}, "heads of an even size"),
+        ({"hidden_size": 2**30, "num_attention_heads": 1}, "one matrix would have"),
+    ],
+)
+def test_a_wrong_setting_of_ours_is_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    own = Bert(**TINY, positions="rotary").build(vocab_size=99, pad_id=0)
+    save_tensors(tmp_path / "model.safetensors", own.hf_state())
+    write_json(tmp_path / "config.json", {**own.hf_config(), **settings})
+    with pytest.raises(BraidError, match=message):
+        Bert().load(tmp_path)
+
+
+def test_odd_heads_cannot_be_rotated() -> None:
+    with pytest.raises(BraidError, match="heads of an even size"):
+        Bert(hidden_size=30, layers=1, heads=2, positions="rotary").build(vocab_size=99, pad_id=0)
 
 
 def test_attention_dropout_and_padding_blocks_train_alike() -> None:

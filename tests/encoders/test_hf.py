@@ -118,6 +118,51 @@ def test_segments_are_given_only_to_models_that_have_them() -> None:
     assert has == {"gpt2": False, "deberta-v2": True, "mpnet": False}
 
 
+DECODERS: dict[str, dict[str, Any]] = {
+    "gpt2": KINDS["gpt2"],
+    "llama": SIZES,
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
+    "opt": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "ffn_dim": 48,
+        "word_embed_proj_dim": 32,
+    },
+    "bert": {**SIZES, "is_decoder": True},
+    "gemma": {**SIZES, "head_dim": 16, "num_key_value_heads": 2},
+}
+OTHERS: dict[str, dict[str, Any]] = {
+    "bert": SIZES,
+    "modernbert": KINDS["modernbert"],
+    "fnet": KINDS["fnet"],
+    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 48},
+    "gemma": {**DECODERS["gemma"], "use_bidirectional_attention": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sees"),
+    [(kind, settings, "left") for kind, settings in DECODERS.items()]
+    + [(kind, settings, "both") for kind, settings in OTHERS.items()],
+)
+@torch.no_grad()
+def test_a_decoder_sees_the_left_only(kind: str, settings: dict[str, Any], sees: str) -> None:
+    torch.manual_seed(0)
+    encoder = Hf(config={"model_type": kind, **TOKENS, **settings}).build(vocab_size=99, pad_id=1).eval()
+    assert encoder.sees == sees
+    first, last = (encoder(pack_ids([row]))[0] for row in ([5, 6, 7, 8, 9], [5, 6, 30, 8, 9]))
+    assert ((first - last).abs()[:2] > 1e-6).any() == (sees == "both")
+
+
+def test_no_row_is_written_beyond_the_positions() -> None:
+    encoder = Hf(config={"model_type": "gpt2", **TOKENS, **KINDS["gpt2"]}).build(vocab_size=99, pad_id=1).eval()
+    state = encoder.continuation(pack_ids([[5] * 79, [6] * 3]))
+    state.step(torch.tensor([7, 7]))
+    with pytest.raises(BraidError, match="80 positions"):
+        state.step(torch.tensor([7, 7]))
+
+
 def save(encoder: HfEncoder, folder: Path) -> None:
     save_tensors(folder / "model.safetensors", encoder.hf_state())
     write_json(folder / "config.json", encoder.hf_config())

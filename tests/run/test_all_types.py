@@ -16,10 +16,12 @@ from braid.config.families import TaskConfig
 from braid.data.example import Example
 from braid.errors import BraidError
 from braid.predict.model import Model
-from braid.tasks.base import Task
+from braid.tasks.base import LabelledTask
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "max_length": 48}
-TYPES = {name: kind for name, kind in TaskConfig.variants().items() if issubclass(kind, Task)}
+TYPES = {name: kind for name, kind in TaskConfig.variants().items() if issubclass(kind, LabelledTask)}
+TEXT = ("mlm", "nsp", "sop")
+"""The types that make their own targets, as far as an encoder that sees both sides can learn them."""
 
 
 def specimens(kind: str) -> list[dict[str, Any]]:
@@ -34,13 +36,18 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> braid.Recipe:
         path = folder / f"{kind}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in specimens(kind)), encoding="utf-8")
         tasks[f"a_{kind}"] = {"type": kind, "data": dict.fromkeys(("train", "dev", "test"), str(path))}
+    corpus = folder / "corpus.txt"
+    corpus.write_text("".join(f"Anna saw {k} cups. Bo saw {k + 1}. Carl saw none.\n" for k in range(12)))
+    text = {f"a_{kind}": {"type": kind} for kind in TEXT}
+    for kind in ("mlm", "sop"):
+        text[f"a_{kind}"]["data"] = dict.fromkeys(("train", "dev", "test"), str(corpus))  # type: ignore[assignment]
     return braid.Recipe(
         name="all",
         out=str(folder / "run"),
         cache=str(folder / "cache"),
         encoder=SIZES,
-        tasks=tasks,
-        chain=" | ".join(tasks),
+        tasks={**tasks, **text},
+        chain=" | ".join([*tasks, "a_mlm & a_nsp", "a_sop"]),
         train={"epochs": 2, "lr": 1e-3, "batch_tokens": 512, "accumulate": 2, "precision": "fp32"},
     )
 
@@ -58,11 +65,12 @@ def model(run: braid.Run) -> Model:
 def test_check_finds_nothing_that_stops_training(recipe: braid.Recipe) -> None:
     report = braid.check(recipe)
     assert report.ok, report.errors
-    assert set(report.labels) == set(recipe.tasks)
+    assert set(report.labels) == {f"a_{kind}" for kind in TYPES}
+    assert set(report.lengths) == {*(f"a_{kind}" for kind in TYPES), "a_mlm & a_nsp", "a_sop"}
 
 
 def test_every_task_has_figures_of_dev_and_test(run: braid.Run, model: Model) -> None:
-    assert set(run.scores("dev")) == set(run.scores("test")) == {f"a_{kind}" for kind in TYPES}
+    assert set(run.scores("dev")) == set(run.scores("test")) == {f"a_{kind}" for kind in (*TYPES, *TEXT)}
     again = model.evaluate("test")
     for task, scores in run.scores("test").items():
         assert again[task] == pytest.approx(scores, abs=1e-4), task
@@ -103,7 +111,7 @@ def test_a_treebank_goes_in_and_comes_out(run: braid.Run, tmp_path: Path) -> Non
 
 
 def test_a_task_asked_for_by_name_must_fit_the_input(model: Model) -> None:
-    unfit = [kind for kind in TYPES if model.tasks[f"a_{kind}"].task.fits(Example("just a text")) is not None]
+    unfit = [kind for kind in TYPES if model.tasks[f"a_{kind}"].labelled.fits(Example("just a text")) is not None]
     for kind in unfit:
         with pytest.raises(BraidError, match=f"input 1: task 'a_{kind}' cannot read it"):
             model("just a text", tasks=[f"a_{kind}"])

@@ -6,6 +6,7 @@ Only safetensors and JSON; nothing that is read can run code.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,6 +133,29 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
             raise RunDirectoryError(f"{directory / 'tasks' / name}: the head does not fit: {error}") from error
     network.eval()
     return LoadedModel(network, tokenizer, max_length, stride, sha256, precision)
+
+
+def carry_heads(directory: Path, network: BraidModel) -> dict[str, str | None]:
+    """Let the heads of a fresh model start from those of a run, where name, type and what they learned of their data
+    are the same. Task -> None, or why it did not; tasks that the run does not have are left out."""
+    out: dict[str, str | None] = {}
+    for name, head in network.heads():
+        path, spec = directory / "tasks" / name, network.specs[name]
+        if not (path / "task.json").is_file():
+            continue
+        content = read_mapping(path / "task.json")
+        facts = json.loads(json.dumps(spec.facts))
+        if content.get("type") != spec.task.type:
+            out[name] = f"it is a {content.get('type')} task there"
+        elif content.get("facts") != facts:
+            out[name] = "its labels are others there"
+        else:
+            try:
+                head.load_state_dict(load_tensors(path / "head.safetensors"))
+                out[name] = None
+            except RuntimeError:
+                out[name] = "its head has another shape there"
+    return out
 
 
 def task_names(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ These look at the recipe as it was written, so that they speak up also where oth
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from braid.config.chain import Chain, parse
-from braid.config.families import DataConfig
+from braid.config.families import DataConfig, TaskConfig
 from braid.config.loading import KeyPath
 from braid.config.plugins import import_plugin
 from braid.config.problems import dotted
@@ -80,12 +81,21 @@ def chain_problems(given: Mapping[str, Any]) -> list[Problem]:
         hint = f"did you mean '{near}.{metric}'?" if near is not None else did_you_mean(entry, map(str, tasks))
         out.append(Problem(what=f"there is no task {entry!r}: {hint}", key=dotted(path), path=path))
     for name, task in tasks.items():
+        if not _needs_data(task):
+            continue
         data = task.get("data") if isinstance(task, Mapping) else getattr(task, "data", None)
         training = data.get("train") if isinstance(data, Mapping) else getattr(data, "train", data)
         if training in (None, [], ()):
             path = ("tasks", name, "data") if data is not None else ("tasks", name)
             out.append(Problem(what="`data.train` is missing: no rows to learn from", key=dotted(path), path=path))
     return out
+
+
+def _needs_data(task: Any) -> bool:
+    """Whether a task must have data of its own; so does one of a type that is not known."""
+    kind = task.get("type") if isinstance(task, Mapping) else getattr(task, "type", None)
+    variant = TaskConfig.variants().get(kind) if isinstance(kind, str) else None
+    return variant is None or variant.needs_data
 
 
 def _unbraided(text: Any, tasks: Mapping[Any, Any]) -> Iterator[Problem]:
@@ -124,7 +134,7 @@ def missing_files(tasks: Any, written: Any = None) -> list[Problem]:
         given = given.get("data") if isinstance(given, Mapping) else None
         for split, place, source in data.splits() if data is not None else ():
             file = getattr(source, "path", None)
-            what = _missing(file) if isinstance(file, str) else None
+            what = _missing(file, folder=source.reads_folder) if isinstance(file, str) else None
             if what is not None:
                 path: KeyPath = ("tasks", name, "data")
                 items = given.get(split) if isinstance(given, Mapping) else given
@@ -146,17 +156,21 @@ def _data_of(task: Any) -> DataConfig | None:
         return None
 
 
-def _missing(file: str) -> str | None:
-    """What is wrong with the path of a data file; None: the file is there."""
-    if os.path.isdir(file):
+def _missing(file: str, *, folder: bool) -> str | None:
+    """What is wrong with the path of a data file, or of a folder; None: it is there."""
+    if os.path.isdir(file) != folder and os.path.exists(file):
+        if folder:
+            return f"{file!r} is a file, not a folder"
         return f"{file!r} is a folder, not a file"
     if os.path.exists(file):
         return None
-    folder = os.path.dirname(file)
-    what = f"there is no file {file!r}"
+    if glob.has_magic(file):
+        return None if glob.glob(file, recursive=True) else f"no file matches {file!r} in {os.getcwd()}"
+    parent = os.path.dirname(file)
+    what = f"there is no {'folder' if folder else 'file'} {file!r}"
     if not os.path.isabs(file):
         what += f" in {os.getcwd()}"
-    if not os.path.isdir(folder or "."):
-        return f"{what} (nor the folder {folder!r})"
-    near = nearest(os.path.basename(file), os.listdir(folder or "."))
-    return f"{what}; did you mean {os.path.join(folder, near)!r}?" if near else what
+    if not os.path.isdir(parent or "."):
+        return f"{what} (nor the folder {parent!r})"
+    near = nearest(os.path.basename(file), os.listdir(parent or "."))
+    return f"{what}; did you mean {os.path.join(parent, near)!r}?" if near else what

@@ -28,6 +28,8 @@ class SourceConfig(Variant):
     shorthand: ClassVar[str | None] = "type"
     suffixes: ClassVar[tuple[str, ...]] = ()
     """File suffixes that this source reads without being named."""
+    reads_folder: ClassVar[bool] = False
+    """Whether its `path` is a folder."""
     type: str
 
     @classmethod
@@ -205,6 +207,8 @@ class TaskConfig(Variant):
 
     family: ClassVar[str] = "tasks"
     package: ClassVar[str] = "braid.tasks"
+    needs_data: ClassVar[bool] = True
+    """Whether it must have `data.train`; False: it may read what a task that `&` joins it to reads."""
     type: str
 
     data: DataConfig = Field(default_factory=DataConfig)

@@ -68,7 +68,7 @@ def read_split(data: DataConfig, split: str, *, task: str, seed: int) -> SplitRo
 
 
 def _sources(data: DataConfig, split: str) -> list[Source]:
-    return cast("list[Source]", getattr(data, split))
+    return [one for source in cast("list[Source]", getattr(data, split)) for one in source.each()]
 
 
 def _cuts(data: DataConfig) -> Iterator[tuple[str, int, Cut]]:

@@ -5,8 +5,10 @@ Shape legend: n rows of the group, B rows of a batch.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ import torch
 from braid.data.batch import Batch, Targets
 from braid.data.bundles import Bundles
 from braid.data.cache import TokenRows
+from braid.data.changes import Change, Draw, Drawn, Use
+from braid.data.corpus.rows import CorpusRows
 from braid.data.example import Example, Window
 from braid.data.packing import pack, pack_targets
 from braid.data.windows import UnitKind, units_of
@@ -40,17 +44,38 @@ class TargetTable:
 
 
 @dataclass(frozen=True, eq=False)
+class Maker:
+    """A task that makes its targets from the text: what it does to a row, and what its target adds to the loss's
+    divisor."""
+
+    change: Change
+    count: Callable[[dict[str, np.ndarray]], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A row as it goes into a batch: *ids*, *segments* [T], *unit_tokens*, and task -> (target, count)."""
+
+    ids: np.ndarray
+    segments: np.ndarray
+    unit_tokens: np.ndarray
+    targets: Mapping[str, tuple[Mapping[str, np.ndarray], int]]
+
+
+@dataclass(frozen=True, eq=False)
 class GroupData:
-    """*tasks*: names; *examples*; *rows*: their token rows; *units*: which units the rows were aligned to;
-    *targets*: task -> table (empty for data that is only predicted); *bundles*: rows that stay together, where any
-    do."""
+    """*tasks*: names; *examples*; *rows*: their token rows, or a corpus's, which has no examples; *units*: which units
+    the rows were aligned to; *targets*: task -> table (empty for data that is only predicted); *bundles*: rows that
+    stay together, where any do; *makers*: tasks that make their own targets, in the order in which they change a
+    row."""
 
     tasks: tuple[str, ...]
     examples: Sequence[Example]
-    rows: TokenRows
+    rows: TokenRows | CorpusRows
     units: UnitKind
     targets: dict[str, TargetTable] = field(default_factory=dict)
     bundles: Bundles | None = None
+    makers: dict[str, Maker] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,9 +85,41 @@ class GroupData:
         """Tokens of everything that a plan draws: of rows, or of bundles."""
         return self.rows.lengths if self.bundles is None else self.bundles.lengths
 
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """The tasks whose rows carry labels."""
+        return tuple(task for task in self.tasks if task not in self.makers)
+
     def truncated(self) -> int:
         """Examples that lost text because they are longer than a row."""
         return len(np.unique(self.rows.example[self.rows.truncated]))
+
+    def place(self, row: int) -> Place | None:
+        """Where the text of a row stands, as far as that is known."""
+        return self.examples[int(self.rows.example[row])].place if self.examples else None
+
+    @cached_property
+    def key(self) -> int:
+        """Tells the random numbers of this group from those of others, wherever it stands in a chain."""
+        return zlib.crc32(" & ".join(self.tasks).encode())
+
+    def fed(self, row: int, draw: Draw | None) -> Fed:
+        """A row of this group. *draw*: its use, for tasks that make their own targets; None: the row as it is, without
+        these."""
+        targets: dict[str, tuple[Mapping[str, np.ndarray], int]] = {
+            task: (table[row], int(table.counts[row])) for task, table in self.targets.items() if table.has[row]
+        }
+        ids, segments, units = (self.rows.column(name, row) for name in ("ids", "segments", "unit_tokens"))
+        if draw is not None and self.makers:
+            drawn = Drawn(ids=ids.astype(np.int64), segments=segments)
+            if isinstance(self.rows, CorpusRows):
+                drawn = self.rows.drawn(row, draw.rng(self.key, row))
+            for task, maker in self.makers.items():
+                drawn, target = maker.change(drawn, Use(draw, self.key, row))
+                if target is not None:
+                    targets[task] = target, maker.count(dict(target))
+            ids, segments = drawn.ids, drawn.segments
+        return Fed(ids, segments, units, targets)
 
 
 def build_targets(
@@ -137,28 +194,32 @@ def drawn_rows(groups: Sequence[GroupData], step: Sequence[tuple[int, int]]) -> 
 
 
 def make_batch(
-    groups: Sequence[GroupData], step: Sequence[tuple[int, int]], tasks: Iterable[str] | None = None
+    groups: Sequence[GroupData],
+    step: Sequence[tuple[int, int]],
+    tasks: Iterable[str] | None = None,
+    *,
+    draw: Draw | None = None,
 ) -> Batch:
-    """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have)."""
+    """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have). *draw*: which use
+    of the rows this is; None: tasks that make their own targets have none, and change nothing."""
     wanted = None if tasks is None else set(tasks)
-    places: dict[str, list[tuple[int, TargetTable, int]]] = {}
-    for place, (group, row) in enumerate(step):
-        for task, table in groups[group].targets.items():
-            if table.has[row] and (wanted is None or task in wanted):
-                places.setdefault(task, []).append((place, table, row))
+    rows = [groups[group].fed(row, draw) for group, row in step]
+    places: dict[str, list[int]] = {}
+    for place, fed in enumerate(rows):
+        for task in fed.targets:
+            if wanted is None or task in wanted:
+                places.setdefault(task, []).append(place)
     targets: dict[str, Targets] = {
         task: pack_targets(
-            [place for place, _, _ in found],
-            [table[row] for _, table, row in found],
-            count=int(sum(table.counts[row] for _, table, row in found)),
-            examples=[(step[place][0], int(groups[step[place][0]].rows.example[row])) for place, _, row in found],
+            found,
+            [rows[place].targets[task][0] for place in found],
+            count=sum(rows[place].targets[task][1] for place in found),
+            examples=[(step[place][0], int(groups[step[place][0]].rows.example[step[place][1]])) for place in found],
         )
         for task, found in places.items()
     }
-    columns = [
-        [groups[group].rows.column(name, row) for group, row in step] for name in ("ids", "segments", "unit_tokens")
-    ]
-    return pack(columns[0], columns[1], columns[2], targets=targets, origins=list(step))
+    columns = [row.ids for row in rows], [row.segments for row in rows], [row.unit_tokens for row in rows]
+    return pack(*columns, targets=targets, origins=list(step))
 
 
 def all_rows(batch: Batch, members: Sequence[int]) -> torch.Tensor:

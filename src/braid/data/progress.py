@@ -6,7 +6,9 @@ Where standard error is no terminal there is none, so that logs and pipes stay c
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -33,3 +35,33 @@ def bar(
         for item in items:
             yield item
             progress.advance(task)
+
+
+LOG_SECONDS = 30
+"""How often a count is written where there is no terminal."""
+
+
+@contextmanager
+def counting(console: Console | None = None) -> Iterator[Callable[[str, int, int | None], None]]:
+    """For work that counts itself: a function to be told what is done, how much, and of how much (None: not known).
+
+    A bar with the time that is left on a terminal; else a line now and then. *console*: None: standard error."""
+    console = console or Console(file=sys.stderr)
+    if not console.is_terminal:
+        last = time.monotonic()
+
+        def line(description: str, done: int, total: int | None) -> None:
+            nonlocal last
+            if time.monotonic() - last > LOG_SECONDS:
+                last = time.monotonic()
+                share = f" ({done / total:.0%})" if total else ""
+                print(description + share, file=sys.stderr, flush=True)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda description, done, total: progress.update(
+            task, description=description, completed=done, total=total
+        )

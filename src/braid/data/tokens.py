@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from braid.errors import BraidError
 
@@ -25,6 +25,9 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
 """Characters that BERT's normaliser sets apart with spaces: they never continue a word."""
+_WIDE = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+_BETWEEN_HAN = re.compile(f"(?<=[{_WIDE}]) +| +(?=[{_WIDE}])")
+"""Spaces beside characters that are written without any."""
 
 _CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 MAX_JSON_BYTES = 200_000_000
@@ -87,6 +90,50 @@ class Tokenizer:
     def pad_id(self) -> int:
         """Id of the padding token; 0 where there is none."""
         return self._special("pad_token", ("[PAD]", "<pad>")) or 0
+
+    @cached_property
+    def unk_id(self) -> int | None:
+        """Id of the token for what is not in the vocabulary; None where there is none."""
+        return self._special("unk_token", ("[UNK]", "<unk>"))
+
+    @cached_property
+    def cls_id(self) -> int | None:
+        """Id of the token that begins a text; None where there is none."""
+        return self._special("cls_token", ("[CLS]", "<s>"))
+
+    @cached_property
+    def sep_id(self) -> int | None:
+        """Id of the token that ends a text; None where there is none."""
+        return self._special("sep_token", ("[SEP]", "</s>"))
+
+    @cached_property
+    def mask_id(self) -> int | None:
+        """Id of the token that hides another; None where there is none."""
+        return self._special("mask_token", ("[MASK]", "<mask>"))
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of all special tokens."""
+        added = {number for number, token in self.rust.get_added_tokens_decoder().items() if token.special}
+        named = {self._special("pad_token", ("[PAD]", "<pad>")), self.unk_id, self.cls_id, self.sep_id, self.mask_id}
+        return frozenset(added | {number for number in named if number is not None})
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The tokens as the vocabulary spells them."""
+        return [str(self.rust.id_to_token(int(number))) for number in ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Tokens as a text to read, special ones left out. WordPiece does not keep where spaces were: there is none
+        between Chinese characters, and one between other words."""
+        if self.rust.decoder is not None:
+            return str(self.rust.decode([int(number) for number in ids], skip_special_tokens=True))
+        pieces = self.tokens([number for number in ids if int(number) not in self.special_ids])
+        return _BETWEEN_HAN.sub("", str(decoders.WordPiece(cleanup=True).decode(pieces))) if pieces else ""
+
+    def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Ids of the pieces of every string, int32, as fast as can be: no offsets are kept."""
+        found = self.rust.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
+        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in found]
 
     def _special(self, role: str, usual: Sequence[str]) -> int | None:
         named = self.files.get("tokenizer_config.json", {}).get(role)

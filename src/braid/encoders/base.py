@@ -89,6 +89,10 @@ class EncoderVariant(EncoderConfig, ABC):
     has_twin: ClassVar[bool] = True
     """Whether transformers has this encoder too, so that `AutoModel` loads what is saved."""
 
+    def twin(self) -> bool:
+        """Whether transformers has what this configuration builds."""
+        return self.has_twin
+
     @abstractmethod
     def build(self, *, vocab_size: int, pad_id: int) -> Encoder:
         """A fresh encoder with random weights, for training from scratch."""

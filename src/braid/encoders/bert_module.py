@@ -5,43 +5,40 @@ Shape legend: T tokens, D hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
-from braid.encoders.base import Encoder
 from braid.encoders.layouts import Layout
-from braid.nn.transformer import Embeddings, Layer, Shape, rounded
+from braid.encoders.packed_module import PackedEncoder, layers_of
+from braid.nn.attention import attend
+from braid.nn.positions import RelativeBias, rotate, rotation
+from braid.nn.transformer import Attention, Embeddings, Shape, initialise, rounded
+
+THETA = 10_000.0
+"""Base of the angles of rotary positions (Su et al. 2021, arXiv 2104.09864)."""
 
 
-class BertEncoder(Encoder):
-    """BERT and its relatives on packed rows; weights go to and come from transformers' layout by name.
+class BertEncoder(PackedEncoder):
+    """BERT and its relatives on packed rows."""
 
-    *config*: transformers' config.json; *extra*: tensors of a checkpoint that belong to its base model but not to
-    hidden states (the pooler), kept so that saving writes them back."""
-
-    def __init__(
-        self, shape: Shape, layout: Layout, config: dict[str, Any], extra: dict[str, Tensor] | None = None
-    ) -> None:
-        super().__init__()
-        self.shape, self.layout, self.config = shape, layout, config
-        self.extra = extra or {}
-        self.hidden_size = shape.hidden_size
-        self.n_layers = shape.layers
-        self.vocab_size = shape.vocab_size
-        self.max_positions = shape.positions - shape.position_offset
+    def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
+        super().__init__(shape, layout, config)
+        if shape.position_type != "learned":
+            self.max_positions = None
         self.embeddings = Embeddings(shape)
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.groups * shape.inner or shape.layers))
+        self.relative = RelativeBias(shape.heads) if shape.position_type == "relative" else None
+        self.layers = layers_of(shape)
+        # A sum that no layer normalises grows from layer to layer.
+        self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.norm_eps) if shape.norm == "pre" else None
 
     def initialise(self, std: float) -> None:
-        """Fresh weights as BERT's: normal with deviation `std`, zero biases, unit norms; the padding row is zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        """As BERT's; the padding row is zero."""
+        initialise(self, std)
         with torch.no_grad():
             self.embeddings.word.weight[self.shape.pad_id].zero_()
 
@@ -66,39 +63,30 @@ class BertEncoder(Encoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
-        tokens = batch.n_tokens
-        hidden_TD = self.embeddings(batch)
-        outputs = [hidden_TD]
-        hidden_TD = rounded(hidden_TD)
-        for number in range(self.shape.layers):
-            for layer in self._bricks(number):
-                hidden_TD = layer(hidden_TD, batch)
-                outputs.append(hidden_TD[:tokens])
-        return outputs[-1], tuple(outputs)
+        self.check_length(batch)
+        attentions = [self._attention(batch)] * (self.n_states - 1)
+        return self.run(rounded(self.embeddings(batch)), attentions, batch.n_tokens)
 
-    def _bricks(self, number: int) -> list[nn.Module]:
-        """The layers that step `number` runs: itself, or ALBERT's group of it."""
+    def _attention(self, batch: Batch) -> Attention:
+        """How tokens attend, which is the same in all layers: to all of their row."""
+        bias = None if self.relative is None else self.relative(batch.blocks)
+        plain = partial(attend, batch=batch, bias=bias, dropout=self.attention_dropout)
+        if self.shape.position_type != "rotary":
+            return plain
+        turn = rotation(batch.positions, self.shape.head_size, THETA)
+        return lambda qkv_T3HE: plain(rotate(qkv_T3HE, turn))
+
+    def steps(self) -> Sequence[nn.Module]:
+        """Each layer once, or ALBERT's: for each of the shape's layers those of its group."""
         if not self.shape.groups:
-            return [self.layers[number]]
-        group = number * self.shape.groups // self.shape.layers
-        return [self.layers[group * self.shape.inner + inner] for inner in range(self.shape.inner)]
+            return list(self.layers)
+        groups, inner = self.shape.groups, self.shape.inner
+        firsts = (number * groups // self.shape.layers * inner for number in range(self.shape.layers))
+        return [self.layers[first + k] for first in firsts for k in range(inner)]
 
     def layer_of(self, name: str) -> int:
         """0 for the embeddings; shared layers count as the deepest layer that uses them."""
-        if not name.startswith("layers."):
-            return 0
-        number = int(name.split(".")[1])
-        if not self.shape.groups:
-            return number + 1
-        group = number // self.shape.inner
+        if not name.startswith("layers.") or not self.shape.groups:
+            return super().layer_of(name)
+        group = int(name.split(".")[1]) // self.shape.inner
         return max(k + 1 for k in range(self.shape.layers) if k * self.shape.groups // self.shape.layers == group)
-
-    def hf_config(self) -> dict[str, Any]:
-        """config.json, as it was loaded or as transformers would write it."""
-        # A checkpoint in half precision is held, and so saved, in float32; AutoModel believes what stands here.
-        dtype = str(self.embeddings.word.weight.dtype).removeprefix("torch.")
-        return {**self.config, **{key: dtype for key in ("dtype", "torch_dtype") if key in self.config}}
-
-    def hf_state(self) -> dict[str, Tensor]:
-        """Weights under transformers' names, the pooler of the checkpoint included."""
-        return {**self.layout.to_theirs(dict(self.state_dict()), self.shape), **self.extra}

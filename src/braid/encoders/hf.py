@@ -1,7 +1,7 @@
-"""hf: any other encoder of transformers (ModernBERT, DeBERTa, MPNet, GPT-2, ...), padded block by block.
+"""hf: any other encoder of transformers (DeBERTa, MPNet, LLaMA, ...), padded block by block.
 
-transformers' modules want padded rows, so this encoder pads, once per block of rows of similar length. Where `bert`
-knows the model, it is faster.
+transformers' modules want padded rows, so this encoder pads, once per block of rows of similar length. Where `bert`,
+`modernbert` or `gpt` knows the model, it is faster.
 
 Shape legend: T tokens of the batch, D hidden size, b rows of one block, L its longest row, n its real tokens.
 """
@@ -24,7 +24,9 @@ from torch import Tensor
 
 from braid.data.batch import AttentionBlock, Batch
 from braid.data.packing import WASTE, layout, restoring
-from braid.encoders.base import Encoder, EncoderVariant
+from braid.encoders.base import Continuation, Encoder, EncoderVariant
+from braid.encoders.hf_sight import sight_of
+from braid.encoders.rereading import Rereading
 from braid.encoders.weights import Checkpoint, read_config
 from braid.errors import BraidError
 
@@ -66,12 +68,17 @@ class HfEncoder(Encoder):
         self.waste = 0.0 if config.model_type in SEE_PADDING else None
         # A cache of keys and values serves generation; here it would only hold memory.
         self.fixed: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted else {}
+        self.sees = sight_of(model, pad_id=pad_id)
 
     @property
     def word_embeddings(self) -> Tensor:
         """[V, M], as the model itself names its input embeddings."""
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight
+
+    def continuation(self, batch: Batch) -> Continuation:
+        """The rows of a batch, ready to be written on; `type: gpt` does it faster."""
+        return Rereading(self, batch) if self.sees == "left" else super().continuation(batch)
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Last hidden state [T, D] (after a final norm, where the model has one) and each layer's [T, D], the
@@ -129,7 +136,7 @@ class HfEncoder(Encoder):
 
 
 class Hf(EncoderVariant):
-    """Any encoder of transformers that `type: bert` does not know, run by transformers' own code."""
+    """Any encoder of transformers that has no type of its own here, run by transformers' own code."""
 
     type: Literal["hf"] = "hf"
 
@@ -213,7 +220,7 @@ class Hf(EncoderVariant):
     @classmethod
     def contract_variants(cls) -> Sequence[dict[str, Any]]:
         sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-        return [{"config": {"model_type": "mpnet", "max_position_embeddings": 80, **sizes}}]
+        return [{"config": {"model_type": kind, "max_position_embeddings": 80, **sizes}} for kind in ("mpnet", "llama")]
 
 
 def _blocks_of(batch: Batch, waste: float | None) -> tuple[Sequence[AttentionBlock], Tensor | None]:
@@ -228,7 +235,7 @@ def _blocks_of(batch: Batch, waste: float | None) -> tuple[Sequence[AttentionBlo
 def _encoder(model: Any, where: str, *, pad_id: int) -> HfEncoder:
     try:
         return HfEncoder(model, pad_id=pad_id)
-    except (AttributeError, NotImplementedError, TypeError) as error:
+    except (*USUAL, IndexError) as error:
         raise BraidError(f"{where}: {type(model).__name__} is no text encoder that Braid can drive: {error}") from error
 
 
@@ -268,16 +275,7 @@ def _told(where: str) -> Iterator[None]:
         yield
     except BraidError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        ImportError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
+    except USUAL as error:
         told = [line for line in str(error).splitlines() if line.strip()][:3]
         raise BraidError(f"{where}: {' '.join(told) or type(error).__name__}") from error
     except Exception as error:  # huggingface_hub's strict configurations raise errors of their own

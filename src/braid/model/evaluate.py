@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from braid.data.cache import TokenRows
+from braid.data.changes import Draw
 from braid.data.groups import GroupData
 from braid.errors import DataError, LabelError, Problem, SkippedLabelError
 from braid.metrics.meter import Meter
-from braid.model.inference import Answers, Precision, answers
+from braid.model.inference import Answers, Precision, answers, batches
 from braid.model.network import BraidModel, TaskSpec
+from braid.model.precision import autocast
+
+EVALUATION = Draw(seed=0)
+"""The use of rows that figures are taken of: always the same tokens masked."""
 
 Scores = dict[str, dict[str, float]]
 """{task: {metric: value}}, the first metric of each task being its type's main one."""
@@ -39,7 +46,7 @@ def evaluate(
 
 def meters(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False, **options: Any) -> dict[str, Meter]:
     """As `evaluate`, but the meters themselves (for tables by class)."""
-    out: dict[str, Meter] = {}
+    out = text_meters(model, groups, **{key: value for key, value in options.items() if key != "progress"})
     problems: list[Problem] = []
     for (_, task), found in answers(model, [_labelled(group) for group in groups], **options).items():
         spec, head = model.specs[task], model.head(task)
@@ -62,6 +69,34 @@ def meters(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False
     return out
 
 
+def text_meters(
+    model: BraidModel,
+    groups: Sequence[GroupData],
+    *,
+    batch_tokens: int = 8192,
+    device: torch.device | None = None,
+    precision: Precision = "fp32",
+) -> dict[str, Meter]:
+    """The meters of tasks that make their own targets, each row drawn once and always alike."""
+    device = device or next(model.parameters()).device
+    made = [group if group.makers else replace(group, tasks=(), rows=TokenRows([])) for group in groups]
+    out: dict[str, Meter] = {}
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches(made, batch_tokens, draw=EVALUATION):
+            with torch.inference_mode(), autocast(precision, device):
+                found = model(batch.to(device))
+            for task, values_N2 in found.items():
+                spec = model.specs[task]
+                characters = batch.targets[task].values.get("characters")
+                total = 0.0 if characters is None else float(characters.sum())
+                out.setdefault(task, spec.task.meter(spec.facts)).update(values_N2.float().cpu().numpy(), total)
+    finally:
+        model.train(was_training)
+    return out
+
+
 def _golds(task: str, spec: TaskSpec, found: Answers, problems: list[Problem]) -> tuple[list[int], list[Any]]:
     """Which examples have a label that predictions can be compared with, and these labels."""
     chosen, golds = [], []
@@ -70,7 +105,7 @@ def _golds(task: str, spec: TaskSpec, found: Answers, problems: list[Problem]) -
         if label is None:
             continue
         try:
-            golds.append(spec.task.gold(label, example, spans, spec.facts))
+            golds.append(spec.labelled.gold(label, example, spans, spec.facts))
         except SkippedLabelError:
             continue
         except LabelError as error:

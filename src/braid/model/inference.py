@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from braid.data.batch import Batch
+from braid.data.changes import Draw
 from braid.data.example import Example
 from braid.data.groups import GroupData, make_batch
 from braid.data.plan import fill_by_tokens
@@ -57,12 +58,12 @@ def answers(
     many rows each batch held."""
     device = device or next(model.parameters()).device
     pieces: dict[tuple[int, str], list[list[np.ndarray]]] = {
-        (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.tasks
+        (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.labelled
     }
     was_training = model.training
     model.eval()
     try:
-        for batch in _batches(groups, batch_tokens):
+        for batch in batches(groups, batch_tokens):
             wanted = _wanted(model, groups, batch)
             with torch.inference_mode(), autocast(precision, device):
                 found = model.answers(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
@@ -75,12 +76,15 @@ def answers(
     return {key: _joined(groups[key[0]], windows) for key, windows in pieces.items()}
 
 
-def _batches(groups: Sequence[GroupData], batch_tokens: int) -> Iterator[Batch]:
+def batches(groups: Sequence[GroupData], batch_tokens: int, *, draw: Draw | None = None) -> Iterator[Batch]:
+    """All rows of the groups, the longest first. *draw*: with the targets that tasks make themselves; else with
+    none."""
+    made = {task for group in groups for task in group.makers} if draw is not None else set()
     rows = [(g, row) for g, group in enumerate(groups) for row in group.rows]
     sizes = [int(groups[g].rows.lengths[row]) for g, row in rows]
     order = sorted(range(len(rows)), key=lambda k: -sizes[k])
     for step in fill_by_tokens([rows[k] for k in order], [sizes[k] for k in order], batch_tokens):
-        yield make_batch(groups, step[::-1], tasks=())
+        yield make_batch(groups, step[::-1], tasks=made, draw=draw)
 
 
 def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dict[str, torch.Tensor]:
@@ -88,7 +92,7 @@ def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dic
     first window."""
     out: dict[str, list[int]] = {}
     for place, (g, row) in enumerate(batch.origins):
-        for task in groups[g].tasks:
+        for task in groups[g].labelled:
             if model.specs[task].task.layout != "joint" or groups[g].rows.number[row] == 0:
                 out.setdefault(task, []).append(place)
     return {task: torch.tensor(places) for task, places in out.items()}

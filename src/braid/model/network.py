@@ -6,7 +6,7 @@ Shape legend: T tokens, D hidden size, R rows that a task is asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from braid.data.batch import Batch
 from braid.encoders.base import Encoder
 from braid.nn.pooling import RowFeatures
 from braid.nn.scalar_mix import ScalarMix
-from braid.tasks.base import Facts, Head, Hidden, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Task
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,17 @@ class TaskSpec:
 
     task: Task
     facts: Facts
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it says something of new texts; a task that makes its own targets does not."""
+        return isinstance(self.task, LabelledTask)
+
+    @property
+    def labelled(self) -> LabelledTask:
+        """The task, which must be one whose rows carry labels."""
+        assert isinstance(self.task, LabelledTask)
+        return self.task
 
 
 class BraidModel(nn.Module):
@@ -59,7 +70,9 @@ class BraidModel(nn.Module):
             rows = {name: targets.rows for name, targets in batch.targets.items()}
         hidden = self.encoded(batch)
         return {
-            name: self.head(name)(self.head(name).mixed(hidden), index) for name, index in rows.items() if len(index)
+            name: self.head(name)(self.head(name).mixed(replace(hidden, targets=batch.targets.get(name))), index)
+            for name, index in rows.items()
+            if len(index)
         }
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -74,7 +87,7 @@ class BraidModel(nn.Module):
     def encoded(self, batch: Batch) -> Hidden:
         """What the encoder makes of a batch."""
         last, layers = self.encoder(batch)
-        return Hidden(last=last, batch=batch, layers=layers)
+        return Hidden(last=last, batch=batch, layers=layers, words=self.encoder.word_embeddings)
 
 
 def _key(name: str) -> str:

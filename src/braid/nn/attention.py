@@ -1,9 +1,13 @@
 """Self-attention over packed rows: no row ever attends to another.
 
-Shape legend: T tokens of the batch, H heads, E size of a head, b rows of a block, L its longest row.
+Shape legend: T tokens of the batch, H heads, E size of a head, b rows of a block, L its longest row, c chunks of C
+tokens each.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,51 +15,135 @@ from torch import Tensor
 
 from braid.data.batch import AttentionBlock, Batch
 
+SMALLEST_CHUNK = 64
+"""Local attention goes in chunks of at least so many tokens; smaller ones are more kernel than work."""
 
-def attend(qkv_T3HE: Tensor, batch: Batch, *, dropout: float = 0.0) -> Tensor:
+
+def attend(
+    qkv_T3HE: Tensor,
+    batch: Batch,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    bias: Sequence[Tensor] | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.1) within each row: [T, H, E].
 
     On a GPU in half precision the varlen kernel reads the packed rows as they are; elsewhere rows of similar length
-    go together through SDPA. *dropout*: on the attention weights; the fast CPU kernel has none, so anything above 0
-    is slow there."""
-    if qkv_T3HE.is_cuda and qkv_T3HE.dtype in (torch.float16, torch.bfloat16) and dropout == 0.0:
-        return _varlen(qkv_T3HE, batch)
+    go together through SDPA. What stands behind the batch's last token is left out.
+    *causal*: a token sees nothing that comes after it. *window*: it sees no further than `window // 2` tokens to either
+    side (Longformer, arXiv 2004.05150). *bias*: [b or 1, H, L, L] of every block, added to the scores, minus infinity
+    at padding. *dropout*: on the attention weights; the fast CPU kernel has none, so above 0 it is slow there."""
+    assert bias is None or not (causal or window), "a bias goes with neither a window nor a direction"
+    qkv_T3HE = qkv_T3HE[: batch.n_tokens]
+    reach = None if window is None or batch.max_length <= window // 2 + 1 else window // 2
+    half = qkv_T3HE.dtype in (torch.float16, torch.bfloat16)
+    if qkv_T3HE.is_cuda and half and dropout == 0.0 and bias is None:
+        return _varlen(qkv_T3HE, batch, causal=causal, reach=reach)
+    way: Callable[[Tensor], Tensor]
+    if reach is None or _short(batch, reach):
+        masks = [_mask(block, causal, reach) for block in batch.blocks] if bias is None else bias
+        way = partial(_in_blocks, batch=batch, masks=masks, causal=causal, dropout=dropout)
+    else:
+        way = partial(_in_chunks, batch=batch, causal=causal, reach=reach, dropout=dropout)
     if qkv_T3HE.device.type == "cpu" and qkv_T3HE.dtype == torch.bfloat16 and qkv_T3HE.requires_grad:
         # The backward pass of the CPU's flash kernel is several times slower in bf16 than in fp32.
         with torch.autocast("cpu", enabled=False):
-            return _in_blocks(qkv_T3HE.float(), batch, dropout).to(qkv_T3HE.dtype)
-    return _in_blocks(qkv_T3HE, batch, dropout)
+            return way(qkv_T3HE.float()).to(qkv_T3HE.dtype)
+    return way(qkv_T3HE)
 
 
-def _in_blocks(qkv_T3HE: Tensor, batch: Batch, dropout: float) -> Tensor:
-    """Attention block by block: [T, 3, H, E] -> [T, H, E]."""
+def _varlen(qkv_T3HE: Tensor, batch: Batch, *, causal: bool, reach: int | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = (part.contiguous() for part in qkv_T3HE.unbind(1))
+    side = -1 if reach is None else reach
+    bounds, longest = batch.cu_seqlens, batch.max_length
+    window = (side, 0 if causal else side)
+    out = varlen_attn(query, key, value, bounds, bounds, longest, longest, window_size=window)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _short(batch: Batch, reach: int) -> bool:
+    """Whether rows are so short that all pairs of their tokens cost less than chunks with their neighbours, where a
+    pair, measured on a CPU, costs twice as much."""
+    pairs = sum(block.rows * block.longest**2 for block in batch.blocks)
+    return pairs < 2 * 3 * max(reach, SMALLEST_CHUNK) * batch.n_tokens
+
+
+def _in_blocks(
+    qkv_T3HE: Tensor, batch: Batch, *, masks: Sequence[Tensor | None], causal: bool, dropout: float
+) -> Tensor:
+    """Attention block by block: [T, 3, H, E] -> [T, H, E]. *masks*: what each block's places see, or a bias."""
     in_order_T3HE = qkv_T3HE
     if batch.restore is not None:
         in_order_T3HE = qkv_T3HE.index_select(0, torch.cat([block.tokens for block in batch.blocks]))
     # One split, not a slice a block: its backward is one concatenation instead of a sum of T-sized zeros.
     rows = in_order_T3HE.split([len(block.tokens) for block in batch.blocks])
-    parts = [_block(part, block, dropout) for part, block in zip(rows, batch.blocks, strict=True)]
+    parts = [
+        _block(part, block, mask, causal=causal, dropout=dropout)
+        for part, block, mask in zip(rows, batch.blocks, masks, strict=True)
+    ]
     joined = parts[0] if len(parts) == 1 else torch.cat(parts)
     return joined if batch.restore is None else joined.index_select(0, batch.restore)
 
 
-def _varlen(qkv_T3HE: Tensor, batch: Batch) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+def _mask(block: AttentionBlock, causal: bool, reach: int | None) -> Tensor | None:
+    """What the places of a block see, [b or 1, 1, L or 1, L]; None: all, or all to the left."""
+    # Padding stands behind a row's end, where no token looks that sees to the left only.
+    keep = None if block.keep is None or causal else block.keep[:, None, None, :]
+    if reach is None or block.longest <= reach + 1:
+        return keep
+    place = torch.arange(block.longest, device=block.tokens.device)
+    distance = place - place[:, None]
+    near = _near(distance, causal, reach)[None, None]
+    # Padding sees itself: a softmax of nothing is no number, and would be none in the gradients of what is real.
+    return near if keep is None else (near & keep) | (distance == 0)
 
-    query, key, value = (part.contiguous() for part in qkv_T3HE.unbind(1))
-    out = varlen_attn(query, key, value, batch.cu_seqlens, batch.cu_seqlens, batch.max_length, batch.max_length)
-    assert isinstance(out, Tensor)
-    return out
+
+def _near(distance: Tensor, causal: bool, reach: int) -> Tensor:
+    return (distance <= (0 if causal else reach)) & (distance >= -reach)
 
 
-def _block(rows: Tensor, block: AttentionBlock, dropout: float) -> Tensor:
+def _block(rows: Tensor, block: AttentionBlock, mask: Tensor | None, *, causal: bool, dropout: float) -> Tensor:
     """Attention of one block: [n, 3, H, E] -> [n, H, E], both in the order of `block.tokens`."""
     _, three, heads, width = rows.shape
     if block.keep is not None:
         empty = rows.new_zeros(block.rows * block.longest, three, heads, width)
         rows = empty.index_copy(0, block.places, rows)
     query, key, value = rows.view(block.rows, block.longest, three, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
-    mask = None if block.keep is None else block.keep[:, None, None, :]
-    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    if mask is not None and mask.dtype != torch.bool:
+        mask = mask.to(query.dtype)
+    # A mask of a causal block says already that nothing after a token is seen.
+    causal = causal and mask is None
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
     flat = out.transpose(1, 2).reshape(block.rows * block.longest, heads, width)
     return flat if block.keep is None else flat.index_select(0, block.places)
+
+
+def _in_chunks(qkv_T3HE: Tensor, batch: Batch, *, causal: bool, reach: int, dropout: float) -> Tensor:
+    """Local attention [T, 3, H, E] -> [T, H, E] in time linear in T: the batch is cut into chunks that are no shorter
+    than the reach, wherever rows end, and each chunk's tokens look for those of their row in three chunks."""
+    tokens, three, heads, width = qkv_T3HE.shape
+    size = max(reach, SMALLEST_CHUNK)
+    chunks = -(-tokens // size)
+    behind = (chunks + 1) * size - tokens
+    lengths_B = batch.cu_seqlens.diff()
+    row_T = torch.arange(len(lengths_B), device=lengths_B.device).repeat_interleave(lengths_B, output_size=tokens)
+    row_cC = F.pad(row_T, (size, behind), value=-1).view(chunks + 2, size)
+    parts = F.pad(qkv_T3HE, (0, 0, 0, 0, 0, 0, size, behind)).view(chunks + 2, size, three, heads, width)
+    query, key, value = parts[1:-1, :, 0], _neighbours(parts[:, :, 1]), _neighbours(parts[:, :, 2])
+    place = torch.arange(3 * size, device=row_cC.device)
+    near = _near(place - place[size : 2 * size, None], causal, reach)
+    # Places without a token count as one row, so that they too see at least themselves.
+    mask = (row_cC[1:-1, :, None] == _neighbours(row_cC)[:, None, :]) & near
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+    out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], dropout_p=dropout)
+    return out.transpose(1, 2).reshape(chunks * size, heads, width)[:tokens]
+
+
+def _neighbours(parts: Tensor) -> Tensor:
+    """[c + 2, C, ...] -> [c, 3C, ...]: each inner chunk between the one before and the one after it."""
+    return torch.cat([parts[:-2], parts[1:-1], parts[2:]], dim=1)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from braid.nn.positions import sinusoids
 from braid.nn.transformer import rounded
 
 
@@ -290,11 +291,3 @@ class Continuation:
         for read in self.reads:
             read.select(index)
             read.memory = read.memory.rows(rows)
-
-
-def sinusoids(positions: int, size: int) -> Tensor:
-    """Position encodings [positions, size] of Vaswani et al. (2017), section 3.5: sines, then cosines."""
-    half = (size + 1) // 2
-    rates = torch.exp(torch.arange(half) * (-math.log(10_000) / max(half - 1, 1)))
-    angles = torch.arange(positions)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :size]

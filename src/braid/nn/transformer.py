@@ -1,18 +1,20 @@
-"""The bricks of a BERT-like encoder on packed tokens.
+"""The bricks of an encoder of layers that attend and feed forward, on packed tokens.
 
-Shape legend: T tokens, D hidden size, M embedding size, H heads, E size of a head.
+Shape legend: T tokens, D hidden size, M embedding size, F inner size, H heads, E size of a head.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
-from braid.nn.attention import attend
+from braid.nn.positions import sinusoids
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -27,10 +29,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """Activations by transformers' names."""
 
 
+Positions = Literal["learned", "rotary", "relative", "sinusoidal"]
+"""How an encoder knows positions: a learned vector for each, rotated queries and keys, biased scores, or waves."""
+
+Norm = Literal["post", "pre"]
+"""Whether each half of a layer normalises its sum or its input."""
+
+Attention = Callable[[Tensor], Tensor]
+"""How the tokens of a layer attend: queries, keys and values [T, 3, H, E] -> [t, H, E], where t <= T are those that
+stand for tokens. The encoder says which tokens see each other; a layer does not know."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """Sizes and constants of an encoder. *position_offset*: what the first token's position is (RoBERTa: pad id + 1);
-    *groups*, *inner*: ALBERT's shared layers, `inner` layers in each of `groups` groups (0 groups: none shared)."""
+    *groups*, *inner*: ALBERT's shared layers, `inner` layers in each of `groups` groups (0 groups: none shared);
+    *mapped*: whether embeddings are mapped to the hidden size (ALBERT always, ELECTRA where the sizes differ);
+    *gated*: whether the feed-forward has a gate."""
 
     vocab_size: int
     hidden_size: int
@@ -41,16 +56,26 @@ class Shape:
     positions: int
     segments: int
     task_types: int = 0
+    position_type: Positions = "learned"
     position_offset: int = 0
     pad_id: int = 0
     activation: str = "gelu"
+    norm: Norm = "post"
     norm_eps: float = 1e-12
+    norm_bias: bool = True
+    gated: bool = False
+    attention_bias: bool = True
+    feed_forward_bias: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.0
     groups: int = 0
     inner: int = 1
     mapped: bool = False
-    """Whether embeddings are mapped to the hidden size (ALBERT always, ELECTRA where the sizes differ)."""
+
+    @property
+    def head_size(self) -> int:
+        """E."""
+        return self.hidden_size // self.heads
 
 
 ROUND = 64
@@ -72,7 +97,8 @@ class Embeddings(nn.Module):
         size = shape.embedding_size
         self.offset = shape.position_offset
         self.word = nn.Embedding(shape.vocab_size, size)
-        self.position = nn.Embedding(shape.positions, size)
+        self.position = nn.Embedding(shape.positions, size) if shape.position_type == "learned" else None
+        self.waves = shape.position_type == "sinusoidal"
         self.segment = nn.Embedding(shape.segments, size) if shape.segments else None
         self.task = nn.Embedding(shape.task_types, size) if shape.task_types else None
         self.norm = nn.LayerNorm(size, eps=shape.norm_eps)
@@ -81,7 +107,14 @@ class Embeddings(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """*Shape*: [T, D]."""
-        hidden_TM = self.word(batch.ids) + self.position(batch.positions + self.offset)
+        hidden_TM = self.word(batch.ids)
+        if self.position is not None:
+            hidden_TM = hidden_TM + self.position(batch.positions + self.offset)
+        elif self.waves:
+            size = hidden_TM.shape[1]
+            # Fresh words are small; as loud as the waves they are heard (Vaswani et al. 2017, section 3.4).
+            waves_LM = sinusoids(batch.max_length, size, hidden_TM.device)
+            hidden_TM = hidden_TM * math.sqrt(size) + waves_LM[batch.positions]
         if self.segment is not None:
             # RoBERTa knows one segment only; its pairs are told apart by their separators.
             one = self.segment.num_embeddings == 1
@@ -93,30 +126,72 @@ class Embeddings(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each added to its input and normalised afterwards (post-LN, as BERT)."""
+    """Attention and feed-forward, each added to its input. What is normalised is either the sum (post-LN, as BERT) or
+    what goes in (pre-LN, as GPT-2; Xiong et al. 2020, arXiv 2002.04745). The feed-forward may have a gate (GEGLU and
+    its like, Shazeer 2020, arXiv 2002.05202): then `intermediate` computes what is activated and what it is multiplied
+    by."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        size = shape.hidden_size
+        size, inner, eps = shape.hidden_size, shape.intermediate_size, shape.norm_eps
         self.heads = shape.heads
-        self.attention_dropout = shape.attention_dropout
-        self.qkv = nn.Linear(size, 3 * size)
-        self.attention_output = nn.Linear(size, size)
-        self.attention_norm = nn.LayerNorm(size, eps=shape.norm_eps)
-        self.intermediate = nn.Linear(size, shape.intermediate_size)
-        self.output = nn.Linear(shape.intermediate_size, size)
-        self.output_norm = nn.LayerNorm(size, eps=shape.norm_eps)
+        self.before, self.gated = shape.norm == "pre", shape.gated
+        self.qkv = nn.Linear(size, 3 * size, bias=shape.attention_bias)
+        self.attention_output = nn.Linear(size, size, bias=shape.attention_bias)
+        self.attention_norm: nn.Module = nn.LayerNorm(size, eps=eps, bias=shape.norm_bias)
+        self.intermediate = nn.Linear(size, 2 * inner if shape.gated else inner, bias=shape.feed_forward_bias)
+        self.output = nn.Linear(inner, size, bias=shape.feed_forward_bias)
+        self.output_norm = nn.LayerNorm(size, eps=eps, bias=shape.norm_bias)
         self.dropout = nn.Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
+    def forward(self, hidden_TD: Tensor, attention: Attention) -> Tensor:
         """*Shape*: [T, D] -> [T, D]; T may be `rounded` up, what stands there means nothing."""
+        if self.before:
+            hidden_TD = hidden_TD + self._attended(self.attention_norm(hidden_TD), attention)
+            return hidden_TD + self._fed_forward(self.output_norm(hidden_TD))
+        hidden_TD = self.attention_norm(hidden_TD + self._attended(hidden_TD, attention))
+        normed_TD: Tensor = self.output_norm(hidden_TD + self._fed_forward(hidden_TD))
+        return normed_TD
+
+    def _attended(self, hidden_TD: Tensor, attention: Attention) -> Tensor:
         places, size = hidden_TD.shape
-        tokens = batch.n_tokens
         qkv_T3HE = self.qkv(hidden_TD).view(places, 3, self.heads, size // self.heads)
-        dropout = self.attention_dropout if self.training else 0.0
-        context_TD = attend(qkv_T3HE[:tokens], batch, dropout=dropout).reshape(tokens, size)
-        context_TD = F.pad(context_TD, (0, 0, 0, places - tokens))
-        hidden_TD = self.attention_norm(hidden_TD + self.dropout(self.attention_output(context_TD)))
-        inner_TF = self.activation(self.intermediate(hidden_TD))
-        return self.output_norm(hidden_TD + self.dropout(self.output(inner_TF)))
+        context_THE = attention(qkv_T3HE)
+        context_TD = context_THE.reshape(-1, size)
+        if len(context_TD) < places:
+            context_TD = F.pad(context_TD, (0, 0, 0, places - len(context_TD)))
+        out_TD: Tensor = self.dropout(self.attention_output(context_TD))
+        return out_TD
+
+    def _fed_forward(self, hidden_TD: Tensor) -> Tensor:
+        inner_TF = self.intermediate(hidden_TD)
+        if self.gated:
+            inner_TF, gate_TF = inner_TF.chunk(2, dim=-1)
+            inner_TF = self.activation(inner_TF) * gate_TF
+        else:
+            inner_TF = self.activation(inner_TF)
+        out_TD: Tensor = self.dropout(self.output(inner_TF))
+        return out_TD
+
+
+def initialise(model: nn.Module, std: float, *, output_std: float | None = None, cutoff: float | None = None) -> None:
+    """Fresh weights as BERT's: normal with deviation `std`, zero biases, unit norms. *output_std*: of the matrices
+    whose output is added to a layer's input, where it differs; *cutoff*: no weight is further from zero than so many
+    deviations."""
+
+    def fill(weight: Tensor, std: float) -> None:
+        if cutoff is None:
+            nn.init.normal_(weight, std=std)
+        else:
+            nn.init.trunc_normal_(weight, std=std, a=-cutoff * std, b=cutoff * std)
+
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            fill(module.weight, std)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, Layer) and output_std is not None:
+            fill(module.attention_output.weight, output_std)
+            fill(module.output.weight, output_std)

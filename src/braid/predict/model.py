@@ -23,18 +23,26 @@ from braid.data.plan import fill_by_tokens
 from braid.data.prepare import prepare
 from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
 from braid.errors import BraidError, did_you_mean
+from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
 from braid.model.network import TaskSpec
 from braid.model.precision import autocast, device_of, resolve
 from braid.nn.pooling import Pooler
+from braid.predict.cloze import Filled, fill
+from braid.predict.generate import Continued, Writing, continue_prompts
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
 from braid.tasks.base import Hidden
+from braid.tasks.clm import ClmHead
+from braid.tasks.mlm import MlmHead
 
 Single = str | tuple[str, str] | dict[str, Any]
 """One input, told from a list of them."""
+
+CLOZE_TEXTS = 64
+"""Texts that go through the encoder at once for a cloze test."""
 
 CHUNK = 1024
 """Inputs held at a time when streaming: enough to sort by length, little enough to stay small in memory."""
@@ -108,12 +116,13 @@ class Model:
     def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names."""
         recipe = Recipe.load_saved(self.directory / "recipe.yaml")
-        groups = []
+        groups = self._corpora(recipe, split)
         for group in recipe.parsed_chain.groups:
             names = tuple(link.name for link in group.tasks if link.name in self.network.specs)
+            names = tuple(name for name in names if self.network.specs[name].predicts)
             if not any(getattr(recipe.tasks[name].data, split) for name in names):
                 continue
-            defaults = {name: self.network.specs[name].task.default_label for name in names}
+            defaults = {name: self.network.specs[name].labelled.default_label for name in names}
             files = {name: recipe.tasks[name].data for name in names}
             read = read_group(files, split, seed=recipe.seed, defaults=defaults)
             reads = {name: self.network.specs[name].task.reads(self.network.specs[name].facts) for name in names}
@@ -132,6 +141,17 @@ class Model:
             precision=self.precision,
             progress=progress,
         )
+
+    def _corpora(self, recipe: Recipe, split: str) -> list[GroupData]:
+        """The groups whose tasks make their own targets from a corpus, as far as the model still has these tasks."""
+        text = text_facts(self.tokenizer, self.network.encoder)
+        groups = []
+        for names in corpus_groups(recipe):
+            if all(name in self.network.specs for name in names) and getattr(data_of(recipe, names), split):
+                with preparing() as report:
+                    reader = CorpusReader(recipe, self.tokenizer, text, self.max_length, report)
+                    groups.append(reader.groups(names, [split])[split])
+        return groups
 
     def embed(self, texts: Sequence[Input], *, task: str | None = None) -> np.ndarray:
         """One vector for each text, [n, D] float32; longer texts are cut. That of the `similarity` task *task* (None:
@@ -152,6 +172,66 @@ class Model:
         size = self.network.encoder.hidden_size
         return np.stack([found[k] for k in range(len(examples))]) if examples else np.zeros((0, size), np.float32)
 
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        task: str | None = None,
+        told: Callable[[str], None] = lambda text: None,
+        **options: Any,
+    ) -> list[Continued]:
+        """Continue prompts with the `clm` task *task* (None: the first one). Options: those of
+        `braid.predict.generate.Writing`; *told* hears the first continuation so far, token by token.
+
+        Raises BraidError for a model without such a task, or a prompt without room."""
+        name = self._text_task("clm", task)
+        head = self.network.head(name)
+        assert isinstance(head, ClmHead)
+        return continue_prompts(
+            self.network.encoder,
+            head,
+            self.tokenizer,
+            [prompts] if isinstance(prompts, str) else list(prompts),
+            Writing(**options),
+            device=self.device,
+            told=lambda ids: told(self.tokenizer.decode(ids)),
+        )
+
+    def cloze(
+        self, texts: str | Sequence[str], *, task: str | None = None, top: int = 5, seed: int = 1
+    ) -> list[Filled]:
+        """What the `mlm` task *task* (None: the first one) puts where texts have a mask; where there is none, one is
+        put in, at a place drawn by the seed.
+
+        Raises BraidError for a model without such a task, or a text that it cannot read."""
+        name = self._text_task("mlm", task)
+        head = self.network.head(name)
+        assert isinstance(head, MlmHead)
+        given = [texts] if isinstance(texts, str) else list(texts)
+        found: list[Filled] = []
+        for start in range(0, len(given), CLOZE_TEXTS):
+            found += fill(
+                self.network.encoder,
+                head,
+                self.tokenizer,
+                given[start : start + CLOZE_TEXTS],
+                top=top,
+                max_length=self.max_length,
+                seed=seed,
+                device=self.device,
+            )
+        return found
+
+    def _text_task(self, kind: str, wanted: str | None) -> str:
+        """A task of a type by its name, or the first one. Raises BraidError where there is none."""
+        found = [name for name, spec in self.network.specs.items() if spec.task.type == kind]
+        if wanted is not None and wanted not in found:
+            raise BraidError(f"{self.directory} has no {kind} task {wanted!r}; it has {', '.join(found) or 'none'}")
+        if not found:
+            have = ", ".join(f"{name} ({spec.task.type})" for name, spec in self.network.specs.items())
+            raise BraidError(f"this needs a model with a `{kind}` task; {self.directory} has {have or 'no task'}")
+        return wanted or found[0]
+
     def _embedding_head(self, task: str | None) -> Callable[[Hidden, torch.Tensor], torch.Tensor]:
         heads = {name: head for name, head in self.network.heads() if hasattr(head, "embed")}
         if task is not None and task not in heads:
@@ -164,7 +244,7 @@ class Model:
         return lambda hidden, rows: pool(hidden.last, hidden.batch, rows)
 
     def _wanted(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
-        known = list(self.network.specs)
+        known = [name for name, spec in self.network.specs.items() if spec.predicts]
         if tasks is None:
             return tuple(known)
         names = (tasks,) if isinstance(tasks, str) else tuple(dict.fromkeys(tasks))
@@ -178,7 +258,7 @@ class Model:
     ) -> list[Result]:
         results = [result_of(example) for example in examples]
         asked = {task: self._fitting(examples, task, required=required) for task in tasks}
-        reads = {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items()}
+        reads = {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items() if spec.predicts}
         groups, members = shared_rows(
             examples, reads, {task: found for task, found in asked.items() if found}, self._windows
         )
@@ -211,7 +291,7 @@ class Model:
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
         """The examples that a task can read. Where it was asked for by name, all must be."""
         spec = self.network.specs[task]
-        unfit = {number: spec.task.fits(example) for number, example in enumerate(examples)}
+        unfit = {number: spec.labelled.fits(example) for number, example in enumerate(examples)}
         wrong = next((number for number, reason in unfit.items() if reason is not None), None)
         if required and wrong is not None:
             where = f"{examples[wrong].place}: " if examples[wrong].place else f"input {wrong + 1}: "

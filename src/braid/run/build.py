@@ -10,6 +10,7 @@ from braid.data.tokens import Tokenizer, load_tokenizer, tokenizer_from_vocab, t
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.pretrained import locate
 from braid.errors import BraidError
+from braid.model.corpora import sample_documents
 from braid.run.dataset import ReadData, sample_texts
 
 DEFAULT_MAX_LENGTH = 512
@@ -23,6 +24,8 @@ class Parts:
     encoder: Encoder
     max_length: int
     stride: int
+    origin: Path | None = None
+    """The directory that the encoder was loaded from."""
 
 
 def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | None]:
@@ -34,7 +37,7 @@ def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | N
         return load_tokenizer(directory), directory
     if config.vocab is not None:
         return tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase), None
-    texts = sample_texts(data, seed=recipe.seed)
+    texts = [*sample_texts(data, seed=recipe.seed), *sample_documents(recipe)]
     return train_wordpiece(texts, size=config.vocab_size, lowercase=config.lowercase), None
 
 
@@ -59,4 +62,4 @@ def build_parts(recipe: Recipe, data: ReadData) -> Parts:
     stride = max_length // 4 if variant.stride is None else variant.stride
     if stride > max_length // 2:
         raise BraidError(f"encoder.stride: {stride} is more than half of max_length {max_length}")
-    return Parts(tokenizer, encoder, max_length, stride)
+    return Parts(tokenizer, encoder, max_length, stride, directory)

@@ -8,6 +8,7 @@ from braid.data.plan import Plan
 from braid.data.samplers.base import Sampler
 from braid.encoders.base import Encoder
 from braid.errors import DataError
+from braid.model.corpora import CorpusReader, corpus_groups, fill_in, learn_text, preparing, text_facts, text_tasks
 from braid.model.network import BraidModel, TaskSpec
 from braid.run.build import build_parts
 from braid.run.dataset import check_gold, learn, read_data, skipped_labels, task_of, tokenised, with_targets
@@ -24,6 +25,7 @@ def check(recipe: Recipe) -> Report:
     labels are in `report.errors`."""
     report = Report()
     recipe.check_files()
+    corpus_groups(recipe)
     data = read_data(recipe)
     try:
         facts = learn(recipe, data)
@@ -32,6 +34,8 @@ def check(recipe: Recipe) -> Report:
         look.collect(report, error.problems)
         return report
     parts = build_parts(recipe, data)
+    text = text_facts(parts.tokenizer, parts.encoder)
+    facts.update(learn_text(recipe, text))
     specs = {name: TaskSpec(task_of(recipe, name), facts[name]) for names in data.groups for name in names}
     groups = {
         split: tokenised(recipe, data, facts, split, parts.tokenizer, max_length=parts.max_length, stride=parts.stride)
@@ -47,6 +51,9 @@ def check(recipe: Recipe) -> Report:
                 look.left_out(split, check_gold(specs, groups[split], split), report)
         except DataError as error:
             look.collect(report, error.problems)
+    if text_tasks(recipe, specs):
+        with preparing() as progress:
+            fill_in(recipe, groups, CorpusReader(recipe, parts.tokenizer, text, parts.max_length, progress))
     look.skipped(data.reads, report)
     look.inventory(specs, groups, report)
     look.duplicates(groups, report)

@@ -16,6 +16,7 @@ from typing import Any
 from braid.config.recipe import Recipe
 from braid.data.assemble import GroupRead, read_group
 from braid.data.bundles import Together, bundle
+from braid.data.cache import TokenRows
 from braid.data.example import Example
 from braid.data.groups import GroupData, build_targets
 from braid.data.prepare import prepare
@@ -23,7 +24,7 @@ from braid.data.tokens import Tokenizer
 from braid.data.windows import WindowOptions, common_layout, units_of
 from braid.errors import DataError, LabelError, Place, Problem, SkippedLabelError
 from braid.model.network import TaskSpec
-from braid.tasks.base import Facts, Task
+from braid.tasks.base import Facts, LabelledTask, Task
 
 SPLITS = ("train", "dev", "test")
 TOGETHER: tuple[Together, ...] = ("row", "example", "query")
@@ -61,6 +62,11 @@ def task_of(recipe: Recipe, name: str) -> Task:
     return task
 
 
+def labelled(recipe: Recipe, names: Iterable[str]) -> dict[str, LabelledTask]:
+    """Those of some tasks whose rows carry labels."""
+    return {name: task for name in names if isinstance(task := recipe.tasks[name], LabelledTask)}
+
+
 def read_data(recipe: Recipe, *, splits: Iterable[str] = SPLITS) -> ReadData:
     """Read all files of the recipe's tasks. Raises DataError with the problems of all tasks."""
     groups = tuple(tuple(link.name for link in group.tasks) for group in recipe.parsed_chain.groups)
@@ -70,9 +76,11 @@ def read_data(recipe: Recipe, *, splits: Iterable[str] = SPLITS) -> ReadData:
         reads[split] = []
         for tasks in groups:
             try:
-                data = {name: recipe.tasks[name].data for name in tasks}
-                defaults = {name: task_of(recipe, name).default_label for name in tasks}
-                reads[split].append(read_group(data, split, seed=recipe.seed, defaults=defaults))
+                found = labelled(recipe, tasks)
+                data = {name: task.data for name, task in found.items()}
+                defaults = {name: task.default_label for name, task in found.items()}
+                read = read_group(data, split, seed=recipe.seed, defaults=defaults) if found else GroupRead([])
+                reads[split].append(read)
             except DataError as error:
                 problems += [
                     replace(p, what=f"{error.title} {p.what}" if error.title else p.what) for p in error.problems
@@ -87,21 +95,21 @@ def learn(recipe: Recipe, data: ReadData) -> dict[str, Facts]:
     facts: dict[str, Facts] = {}
     problems: list[Problem] = []
     for tasks, read in zip(data.groups, data.reads["train"], strict=True):
-        for name in tasks:
+        for name, task in labelled(recipe, tasks).items():
             rows = [example for example in read.examples if example.labels.get(name) is not None]
             try:
                 if not rows:
                     raise LabelError("no training row has a label for it; give `data.train` rows with its label")
-                facts[name] = task_of(recipe, name).learn([example.labels[name] for example in rows], rows)
+                facts[name] = task.learn([example.labels[name] for example in rows], rows)
             except LabelError as error:
-                place = _first_place(task_of(recipe, name), name, rows, str(error))
+                place = _first_place(task, name, rows, str(error))
                 problems.append(Problem(what=str(error), place=place, key=f"task {name}"))
     if problems:
         raise DataError(problems, title="tasks that cannot learn from their data:")
     return facts
 
 
-def _first_place(task: Task, name: str, rows: list[Example], message: str) -> Place | None:
+def _first_place(task: LabelledTask, name: str, rows: list[Example], message: str) -> Place | None:
     """Where the row stands that makes a task complain in these words; None where it is not a single row's fault."""
     for example in rows:
         try:
@@ -131,9 +139,12 @@ def tokenised(
     stride: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[GroupData]:
-    """One split of every group as token rows, without targets."""
+    """One split of every group as token rows, without targets; of groups that read a corpus nothing."""
     out = []
     for tasks, read in zip(data.groups, data.reads[split], strict=True):
+        if not labelled(recipe, tasks):
+            out.append(GroupData(tasks, [], TokenRows([]), "none"))
+            continue
         options = window_options(recipe, tasks, facts, max_length=max_length, stride=stride)
         cache = Path(recipe.cache) if recipe.cache else None
         rows = prepare(read.examples, tokenizer, options, cache=cache, workers=recipe.train.workers, progress=progress)
@@ -147,10 +158,12 @@ def with_targets(recipe: Recipe, groups: list[GroupData], facts: Mapping[str, Fa
     out = []
     for group in groups:
         tables = {}
-        for name in group.tasks:
-            task = task_of(recipe, name)
+        if not isinstance(group.rows, TokenRows):
+            out.append(group)
+            continue
+        for name, task in labelled(recipe, group.tasks).items():
 
-            def encode(label: Any, example: Example, window: Any, task: Task = task, name: str = name) -> Any:
+            def encode(label: Any, example: Example, window: Any, task: LabelledTask = task, name: str = name) -> Any:
                 unfit = task.fits(example)
                 if unfit is not None:
                     raise LabelError(unfit)
@@ -185,7 +198,7 @@ def check_gold(specs: Mapping[str, TaskSpec], groups: list[GroupData], split: st
                     continue
                 units = units_of(example, group.units) if units is None else units
                 try:
-                    specs[name].task.gold(label, example, units, specs[name].facts)
+                    specs[name].labelled.gold(label, example, units, specs[name].facts)
                 except SkippedLabelError as error:
                     skipped.setdefault(name, {}).setdefault(error.reason, []).append(example.place)
                 except LabelError as error:

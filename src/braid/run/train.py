@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +19,25 @@ import torch
 import braid
 from braid.balancing.base import Balancer
 from braid.checkpoint.files import read_json, write_bytes, write_json
-from braid.checkpoint.model_files import save_encoder, save_tasks
+from braid.checkpoint.model_files import carry_heads, save_encoder, save_tasks
 from braid.checkpoint.state import newest_state, read_progress
 from braid.config.recipe import Recipe
+from braid.data.corpus.rows import CorpusRows
 from braid.data.groups import GroupData
 from braid.data.plan import Plan
 from braid.data.samplers.base import Sampler
 from braid.data.textfile import sha256_of
 from braid.errors import BraidError, RunDirectoryError
+from braid.model.corpora import (
+    CorpusReader,
+    corpus_groups,
+    fill_in,
+    learn_text,
+    preparing,
+    sources_of,
+    text_facts,
+    text_tasks,
+)
 from braid.model.evaluate import Scores, evaluate
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
@@ -83,21 +94,31 @@ def train(
     torch.manual_seed(recipe.seed)
     recipe.check_files()
 
+    corpus_groups(recipe)
     data = read_data(recipe)
     facts = learn(recipe, data)
     parts = build_parts(recipe, data)
+    text = text_facts(parts.tokenizer, parts.encoder)
+    facts.update(learn_text(recipe, text))
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
     groups = {
         split: tokenised(recipe, data, facts, split, parts.tokenizer, max_length=parts.max_length, stride=parts.stride)
         for split in data.reads
     }
     groups["train"] = with_targets(recipe, groups["train"], facts)
+    if text_tasks(recipe, specs):
+        with preparing() as report:
+            fill_in(recipe, groups, CorpusReader(recipe, parts.tokenizer, text, parts.max_length, report))
     skipped = {"train": skipped_labels(groups["train"])}
     skipped.update({split: check_gold(specs, groups[split], split) for split in ("dev", "test")})
     _say_data(say, groups, parts, data, skipped, specs)
 
-    model = BraidModel(parts.encoder, specs).to(device)
-    fingerprint = _fingerprint(recipe, data)
+    model = BraidModel(parts.encoder, specs)
+    if parts.origin is not None:
+        for name, reason in carry_heads(parts.origin.parent, model).items():
+            say(f"  {name}: its head " + (f"is new: {reason}" if reason else f"starts from {parts.origin.parent}"))
+    model.to(device)
+    fingerprint = _fingerprint(recipe, data, groups["train"])
     trainer = _trainer(recipe, model, groups, directory, fingerprint, device, precision)
     if state is not None:
         progress = read_progress(state)
@@ -234,12 +255,13 @@ def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def _fingerprint(recipe: Recipe, data: ReadData) -> str:
+def _fingerprint(recipe: Recipe, data: ReadData, groups: Sequence[GroupData]) -> str:
     course = recipe.model_dump(mode="json", exclude={"out", "name", "cache"})
     course["train"] = {key: value for key, value in course["train"].items() if key not in HARMLESS}
     for task in course["tasks"].values():
         task.pop("data", None)
-    content = json.dumps([course, data.sha256(), braid.__version__], sort_keys=True, default=str)
+    corpora = [int(group.rows.lengths.sum()) for group in groups if isinstance(group.rows, CorpusRows)]
+    content = json.dumps([course, data.sha256(), corpora, braid.__version__], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -248,7 +270,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     files: dict[str, str | None] = {}
     for task in recipe.tasks.values():
         for split in ("train", "dev", "test"):
-            for source in getattr(task.data, split):
+            for source in sources_of(task.data, split):
                 for path in source.files():
                     files[path] = sha256_of(path)
     packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
@@ -274,8 +296,12 @@ def _say_data(
 ) -> None:
     for k, group in enumerate(groups["train"]):
         name = " & ".join(group.tasks)
-        sizes = ", ".join(f"{split} {len(groups[split][k].examples):,}" for split in groups)
+        sizes = ", ".join(f"{split} {_size(groups[split][k]):,}" for split in groups)
         say(f"{name}: {sizes} rows")
+        for split in groups:
+            if isinstance(filled := groups[split][k].rows, CorpusRows):
+                for reason, n in filled.left_out.items():
+                    say(f"  {split}: {n:,} {reason} left out")
         cut = {split: groups[split][k].truncated() for split in groups}
         if any(cut.values()):
             shown = ", ".join(f"{split} {n:,}" for split, n in cut.items() if n)
@@ -284,12 +310,17 @@ def _say_data(
             for task, reasons in data.reads[split][k].skipped.items():
                 for reason, n in reasons.items():
                     say(f"  {task}, {split}: {n:,} rows left out: {reason}")
-            for task in group.tasks:
+            for task in group.labelled:
                 rows = [(e.labels[task], e) for e in groups[split][k].examples if e.labels.get(task) is not None]
-                for what, at in specs[task].task.remarks(rows).items():
+                for what, at in specs[task].labelled.remarks(rows).items():
                     say(f"  {task}, {split}: {len(at):,} {what} (first: {at[0]})")
                 for reason, places in skipped[split].get(task, {}).items():
                     say(f"  {task}, {split}: {len(places):,} labels left out: {reason} (first: {places[0]})")
+
+
+def _size(group: GroupData) -> int:
+    """Examples of a group; rows of one that reads a corpus."""
+    return len(group) if isinstance(group.rows, CorpusRows) else len(group.examples)
 
 
 def _print(message: str) -> None:

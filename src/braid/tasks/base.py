@@ -32,11 +32,14 @@ Target = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What the encoder gives a head: *last* [T, D]; *layers*: every layer's [T, D], where a head asked for them."""
+    """What the encoder gives a head: *last* [T, D]; *layers*: every layer's [T, D], where a head asked for them;
+    *words* [V, M]: the encoder's word embeddings; *targets*: those of the head's own task, where the batch has any."""
 
     last: Tensor
     batch: Batch
     layers: tuple[Tensor, ...] = ()
+    words: Tensor | None = None
+    targets: Targets | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ class Head(nn.Module, ABC):
 
 
 class Task(TaskConfig, ABC):
-    """Base of all task types; an instance is the config itself."""
+    """Base of all task types; an instance is the config itself.
+
+    Either a `LabelledTask`, whose rows carry labels, or one that makes its targets from text (`braid.tasks.text`)."""
 
     layout: ClassVar[Layout] = "joint"
     """How an input becomes token rows."""
@@ -108,7 +113,7 @@ class Task(TaskConfig, ABC):
     """What must stand in one batch for the loss: nothing but the row, all rows of an example, or all rows of all
     examples with one query."""
 
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "mse", "perplexity"})
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss", "mse", "perplexity", "bits_per_character"})
 
     main_metric: ClassVar[str] = ""
     """The first metric of the type."""
@@ -127,6 +132,29 @@ class Task(TaskConfig, ABC):
         """How rows must be made for this task."""
         kind = self.unit_kind
         return self.layout, facts["units"] if kind == "auto" else kind
+
+    @abstractmethod
+    def make_head(self, facts: Facts, hidden_size: int) -> Head:
+        """A fresh head."""
+
+    @abstractmethod
+    def meter(self, facts: Facts) -> Meter:
+        """A fresh meter."""
+
+    def count(self, target: Target) -> int:
+        """What one row adds to the divisor of the loss. Default: 1 a row."""
+        return 1
+
+    def best(self, facts: Facts) -> str:
+        """The metric that "best" means for this task, which may depend on its labels (entities or plain tags)."""
+        return self.metric or self.main_metric
+
+
+class LabelledTask(Task, ABC):
+    """Base of the types whose rows carry labels."""
+
+    bears_changes: ClassVar[bool] = False
+    """Whether it can be joined by `&` to a task that changes its input, such as one that masks tokens."""
 
     @property
     def default_label(self) -> Any:
@@ -155,18 +183,6 @@ class Task(TaskConfig, ABC):
         """A label in the form that this task's meter compares predictions with. Raises as `encode` does, but never
         for a label that only the training data lacks: that is counted as an error."""
 
-    @abstractmethod
-    def make_head(self, facts: Facts, hidden_size: int) -> Head:
-        """A fresh head."""
-
-    @abstractmethod
-    def meter(self, facts: Facts) -> Meter:
-        """A fresh meter."""
-
-    def count(self, target: Target) -> int:
-        """What one row adds to the divisor of the loss. Default: 1 a row."""
-        return 1
-
     @classmethod
     @abstractmethod
     def specimens(cls, n: int) -> list[dict[str, Any]]:
@@ -188,7 +204,3 @@ class Task(TaskConfig, ABC):
         """What is worth knowing of the labels of one split taken together (label and example of each row): what it is,
         and where."""
         return {}
-
-    def best(self, facts: Facts) -> str:
-        """The metric that "best" means for this task, which may depend on its labels (entities or plain tags)."""
-        return self.metric or self.main_metric

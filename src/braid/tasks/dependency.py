@@ -29,7 +29,7 @@ from braid.nn.losses import IGNORED
 from braid.nn.probabilities import softmax
 from braid.nn.segments import pad, select
 from braid.nn.trees import find_cycle, spanning_tree
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tree(Prediction):
     score: float = 1.0
 
 
-class Dependency(Task):
+class Dependency(LabelledTask):
     """The syntactic head of each word and its relation to it: a dependency tree."""
 
     type: Literal["dependency"] = "dependency"

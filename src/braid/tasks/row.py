@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC
+from typing import ClassVar
 
 from pydantic import Field
 
 from braid.nn.pooling import Pooling, RowFeatures
-from braid.tasks.base import Task
+from braid.tasks.base import LabelledTask
 
 
-class RowTask(Task, ABC):
+class RowTask(LabelledTask, ABC):
     """Base of the types that answer once a row."""
+
+    bears_changes: ClassVar[bool] = True
 
     pooling: Pooling = "cls"
     """How the tokens of a row become one vector."""

@@ -35,7 +35,7 @@ from braid.metrics.generation import GenerationMeter, bleu_tokens, rouge_words
 from braid.nn.decoder import Decoder, DecoderShape
 from braid.nn.generate import Request, Sequences, beam_search, greedy, sampler, write
 from braid.nn.segments import select
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 
 GENERATION_FLOATS = 2**26
 """Numbers (256 MB in fp32) that logits and cached keys and values may take at most while rows are being written."""
@@ -49,7 +49,7 @@ class Generated(Prediction):
     score: float
 
 
-class Seq2Seq(Task):
+class Seq2Seq(LabelledTask):
     """A text, or a sequence of tags, written for each text or pair by a transformer decoder."""
 
     type: Literal["seq2seq"] = "seq2seq"

@@ -23,7 +23,7 @@ from braid.errors import LabelError
 from braid.metrics.similarity import SimilarityMeter
 from braid.nn.contrastive import hardest, info_nce, triplet
 from braid.nn.pooling import Pooling, RowFeatures
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 from braid.tasks.regression import number
 
 SIMCSE = ("contrastive", "triplet")
@@ -51,7 +51,7 @@ class Similarity(Prediction):
         return {"cosine": self.cosine, "value": self.value}
 
 
-class SimilarityTask(Task):
+class SimilarityTask(LabelledTask):
     """One vector for each text, close for texts that are alike."""
 
     type: Literal["similarity"] = "similarity"

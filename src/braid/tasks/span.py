@@ -24,7 +24,7 @@ from braid.metrics.answers import SCORERS, Scorer
 from braid.metrics.span import SpanMeter
 from braid.nn.segments import segment_logsumexp, segment_min, select
 from braid.nn.spans import Spans, best_spans, best_threshold
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 
 MISPLACED = "the answer does not stand where `start` says"
 SURVEYED = 1000
@@ -56,7 +56,7 @@ class Answer(Prediction):
     nbest: list[Candidate]
 
 
-class Span(Task):
+class Span(LabelledTask):
     """The answer to a question (`text`), cut from a context (`pair`)."""
 
     type: Literal["span"] = "span"

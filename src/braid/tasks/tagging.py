@@ -40,7 +40,7 @@ from braid.nn.crf import Crf
 from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
 from braid.nn.segments import select
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target, Task
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 from braid.tasks.soft import Soft, taught, teacher_target
 
 
@@ -63,10 +63,11 @@ class Tags(Prediction):
     tags: list[str]
 
 
-class Tagging(Task):
+class Tagging(LabelledTask):
     """A tag for each word or character: entities, slots, word segmentation, parts of speech."""
 
     type: Literal["tagging"] = "tagging"
+    bears_changes: ClassVar[bool] = True
     layout: ClassVar[Layout] = "windows"
     main_metric: ClassVar[str] = "f1"
 

@@ -61,7 +61,8 @@ def inventory(specs: Mapping[str, TaskSpec], groups: Mapping[str, Sequence[Group
     """Labels of every task by split, missing ones, and those of dev and test that training never shows."""
     for split, found in groups.items():
         for group in found:
-            for task in group.tasks:
+            for task in group.labelled:
+                labelled = specs[task].labelled
                 counts: Counter[str] = Counter()
                 missing, places = 0, []
                 for example in group.examples:
@@ -69,12 +70,12 @@ def inventory(specs: Mapping[str, TaskSpec], groups: Mapping[str, Sequence[Group
                     if label is None:
                         missing += 1
                         continue
-                    for name in specs[task].task.describe_label(label, specs[task].facts):
+                    for name in labelled.describe_label(label, specs[task].facts):
                         counts[name] += 1
-                    odd = specs[task].task.check_label(label, example, specs[task].facts)
+                    odd = labelled.check_label(label, example, specs[task].facts)
                     places += [f"{example.place}: {line}" for line in odd]
                 rows = [(e.labels[task], e) for e in group.examples if e.labels.get(task) is not None]
-                for what, found_at in specs[task].task.remarks(rows).items():
+                for what, found_at in labelled.remarks(rows).items():
                     shown = [str(place) for place in found_at[:SHOWN]]
                     report.findings.append(Finding(task, split, what, len(found_at), shown))
                 report.labels.setdefault(task, {})[split] = dict(counts.most_common())
@@ -145,19 +146,20 @@ def lengths(groups: Mapping[str, Sequence[GroupData]], report: Report, *, max_le
         for group in found:
             if not len(group):
                 continue
-            tokens = np.bincount(group.rows.example, weights=group.rows.lengths, minlength=len(group.examples))
+            rows = len(group.examples) or len(group)
+            tokens = np.bincount(group.rows.example, weights=group.rows.lengths, minlength=rows)
             edges = sorted({*(edge for edge in (16, 32, 64, 128, 256, 512) if edge < max_length), max_length})
             counts = np.histogram(group.rows.lengths, bins=[0, *(edge + 1 for edge in edges)])[0]
             truncated = group.truncated()
             report.lengths.setdefault(" & ".join(group.tasks), {})[split] = {
-                "rows": len(group.examples),
+                "rows": rows,
                 "windows": len(group),
                 "median": int(np.median(tokens)),
                 "p95": int(np.percentile(tokens, 95)),
                 "longest": int(tokens.max()),
                 "histogram": {f"<={edge}": int(n) for edge, n in zip(edges, counts, strict=True)},
                 "truncated": truncated,
-                "truncated_share": round(truncated / len(group.examples), 4),
+                "truncated_share": round(truncated / rows, 4),
             }
 
 

@@ -14,7 +14,8 @@ LABELS_SHOWN = 12
 
 def render(report: Report) -> RenderableType:
     """The report as tables: labels, lengths, plan, findings, errors."""
-    parts: list[RenderableType] = [_labels(report), _lengths(report), _plan(report)]
+    parts: list[RenderableType] = [_labels(report)] if report.labels else []
+    parts += [_lengths(report), _plan(report)]
     if report.findings:
         parts.append(_findings(report))
     if report.errors:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from braid.balancing.base import Balancer
 from braid.checkpoint.state import Progress, load_best, load_state, save_best, save_state
 from braid.config.training import TrainConfig
 from braid.data.batch import Batch
+from braid.data.changes import Draw
 from braid.data.groups import GroupData, drawn_rows, make_batch
 from braid.data.packing import pad_fraction
 from braid.data.plan import Plan, Step, split_step
@@ -138,26 +140,26 @@ class Trainer:
         """Batches of the steps that are left, packed one step ahead in a thread of its own."""
         with ThreadPoolExecutor(1, thread_name_prefix="braid-pack") as pool:
             waiting = None
-            for epoch, step in self._rest():
-                future = pool.submit(self._pack, step)
+            for epoch, draw, step in self._rest():
+                future = pool.submit(self._pack, step, draw)
                 if waiting is not None:
                     yield waiting[0], waiting[1].result()
                 waiting = (epoch, future)
             if waiting is not None:
                 yield waiting[0], waiting[1].result()
 
-    def _rest(self) -> Iterator[tuple[float, Step]]:
+    def _rest(self) -> Iterator[tuple[float, Draw, Step]]:
         done = 0
         for epoch, size in enumerate(self.steps_by_epoch):
             if done + size > self.progress.step:
                 steps = self.plan.epoch(epoch)
                 for k in range(max(0, self.progress.step - done), size):
-                    yield epoch + (k + 1) / size, steps[k]
+                    yield epoch + (k + 1) / size, Draw(self.plan.seed, epoch, done + k), steps[k]
             done += size
 
-    def _pack(self, step: Step) -> list[Batch]:
+    def _pack(self, step: Step, draw: Draw) -> list[Batch]:
         parts = split_step(step, self.plan.lengths, self.config.accumulate)
-        return [make_batch(self.groups, drawn_rows(self.groups, part)) for part in parts]
+        return [make_batch(self.groups, drawn_rows(self.groups, part), draw=draw) for part in parts]
 
     def _step(self, epoch: float, batches: list[Batch]) -> None:
         began = time.perf_counter()
@@ -234,7 +236,7 @@ class Trainer:
         self.display.message(f"step {step + 1}: the gradient is not finite (losses: {shown}); the step is left out")
         if self.bad_steps >= MAX_BAD_STEPS:
             rows = [(g, row) for batch in batches for g, row in batch.origins][:5]
-            places = [str(self.groups[g].examples[int(self.groups[g].rows.example[row])].place) for g, row in rows]
+            places = [str(self.groups[g].place(row)) for g, row in rows]
             raise BraidError(
                 f"{self.bad_steps} steps in a row had no finite gradient (last losses: {shown}; rows from "
                 f"{', '.join(places)} ...). Try a lower train.lr, train.clip=1.0 or train.precision=fp32."
@@ -286,7 +288,8 @@ class _signals:
         if self.trainer._signal is not None:
             raise KeyboardInterrupt
         self.trainer._signal = number
-        self.trainer.display.message("stopping after this step and saving; once more to stop at once")
+        # A signal comes in the middle of anything, an import or a line being drawn; only a bare write is safe here.
+        os.write(2, b"\nstopping after this step and saving; once more to stop at once\n")
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():

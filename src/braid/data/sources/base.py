@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -27,12 +29,16 @@ class Source(SourceConfig, ABC):
         """The files that are read, for messages."""
         return []
 
+    def each(self) -> list[Source]:
+        """This source, or one for each file where it names several by a pattern."""
+        return [self]
+
 
 class FileSource(Source):
     """A source that reads one file, gzip-compressed or not."""
 
     path: str
-    """The file; a name that ends in .gz is decompressed while it is read."""
+    """The file, or a pattern of several (`corpus/*.txt`). A name that ends in .gz is decompressed while it is read."""
 
     encoding: str = "utf-8"
     """Text encoding. A byte-order mark is always skipped."""
@@ -44,3 +50,9 @@ class FileSource(Source):
 
     def files(self) -> list[str]:
         return [self.path]
+
+    def each(self) -> list[Source]:
+        """One for each file that `path` matches, by name."""
+        if not glob.has_magic(self.path) or os.path.exists(self.path):
+            return [self]
+        return [self.model_copy(update={"path": path}) for path in sorted(glob.glob(self.path, recursive=True))]

@@ -1,0 +1,1 @@
+"""Text without labels, for pre-training: documents -> token shards -> rows."""

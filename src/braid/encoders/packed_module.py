@@ -1,0 +1,89 @@
+"""What our own encoders share: layers run over packed rows, weights that know their names in transformers.
+
+Shape legend: T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from braid.data.batch import Batch
+from braid.encoders.base import Encoder
+from braid.encoders.layouts import Layout
+from braid.errors import BraidError
+from braid.nn.transformer import Attention, Layer, Shape
+
+
+class PackedEncoder(Encoder):
+    """An encoder of `braid.nn.transformer` layers on packed rows; weights go to and come from transformers' layout by
+    name. *config*: transformers' config.json.
+
+    *extra*: tensors of a checkpoint that belong to its base model but not to hidden states (BERT's pooler), kept so
+    that saving writes them back."""
+
+    def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.shape, self.layout, self.config = shape, layout, config
+        self.extra: dict[str, Tensor] = {}
+        self.hidden_size = shape.hidden_size
+        self.n_layers = shape.layers
+        self.vocab_size = shape.vocab_size
+        self.max_positions = shape.positions - shape.position_offset
+        self.layers: nn.ModuleList
+        self.final_norm: nn.Module | None = None
+
+    @abstractmethod
+    def initialise(self, std: float) -> None:
+        """Fresh weights with deviation `std`."""
+
+    @property
+    def attention_dropout(self) -> float:
+        """Of attention weights, now."""
+        return self.shape.attention_dropout if self.training else 0.0
+
+    def steps(self) -> Sequence[nn.Module]:
+        """The layers in the order in which they run; a shared one comes several times."""
+        return list(self.layers)
+
+    def run(self, hidden_TD: Tensor, attentions: Iterable[Attention], tokens: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The last and every state ([tokens, D] each) of embeddings that may be `rounded` up; *attentions*: how each
+        step's tokens attend."""
+        outputs = [hidden_TD[:tokens]]
+        for step, attention in zip(self.steps(), attentions, strict=True):
+            hidden_TD = step(hidden_TD, attention)
+            outputs.append(hidden_TD[:tokens])
+        if self.final_norm is not None:
+            outputs[-1] = self.final_norm(outputs[-1])
+        return outputs[-1], tuple(outputs)
+
+    def check_length(self, batch: Batch) -> None:
+        """Raises BraidError for a row that is longer than the positions."""
+        if self.max_positions is not None and batch.max_length > self.max_positions:
+            raise BraidError(
+                f"a row of {batch.max_length:,} tokens is longer than the encoder's {self.max_positions:,} positions"
+            )
+
+    def layer_of(self, name: str) -> int:
+        """0 for the embeddings; the last norm belongs to the last layer."""
+        if name.startswith("final_norm."):
+            return self.n_layers
+        return int(name.split(".")[1]) + 1 if name.startswith("layers.") else 0
+
+    def hf_config(self) -> dict[str, Any]:
+        """config.json, as it was loaded or as transformers would write it."""
+        # A checkpoint in half precision is held, and so saved, in float32; AutoModel believes what stands here.
+        dtype = str(self.word_embeddings.dtype).removeprefix("torch.")
+        return {**self.config, **{key: dtype for key in ("dtype", "torch_dtype") if key in self.config}}
+
+    def hf_state(self) -> dict[str, Tensor]:
+        """Weights under transformers' names, the pooler of the checkpoint included."""
+        return {**self.layout.to_theirs(dict(self.state_dict()), self.shape), **self.extra}
+
+
+def layers_of(shape: Shape) -> nn.ModuleList:
+    """As many different layers as there are."""
+    return nn.ModuleList(Layer(shape) for _ in range(shape.groups * shape.inner or shape.layers))

@@ -1,0 +1,199 @@
+"""Pre-training is training: corpora and targets through the whole way, on tiny models."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import braid
+from braid.errors import BraidError, DataError, RecipeError
+
+ENCODER = {"hidden_size": 32, "layers": 1, "heads": 2, "max_length": 24, "vocab_size": 150}
+TRAIN = {"epochs": 2, "lr": 3e-3, "batch_tokens": 512, "precision": "fp32", "log_every": 1000}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    rng = random.Random(0)
+    who, what, where = ("anna", "bo", "carl"), ("apples", "books", "cups"), ("rome", "oslo", "lima")
+    lines = [
+        " ".join(f"{rng.choice(who)} sold {rng.choice(what)} in {rng.choice(where)}." for _ in range(4))
+        for _ in range(60)
+    ]
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def recipe_of(folder: Path, tasks: dict[str, Any], chain: str, **changes: Any) -> braid.Recipe:
+    given = {
+        "name": "pre",
+        "out": str(folder / "run"),
+        "cache": str(folder / "cache"),
+        "encoder": ENCODER,
+        "tasks": tasks,
+        "chain": chain,
+        "train": TRAIN,
+    }
+    return braid.Recipe(**{**given, **changes})
+
+
+def quiet(message: str) -> None:
+    return None
+
+
+def test_bert_pretrains_evaluates_and_fills_blanks(tmp_path: Path, corpus: Path) -> None:
+    tasks = {"mlm": {"type": "mlm", "data": {"train": str(corpus), "dev": "10%"}}, "nsp": {"type": "nsp"}}
+    said: list[str] = []
+    recipe = recipe_of(tmp_path, tasks, "mlm & nsp", train={**TRAIN, "epochs": 30})
+    report = braid.check(recipe)
+    assert report.ok
+    assert report.lengths["mlm & nsp"]["train"]["rows"] > 50
+    run = braid.train(recipe, say=said.append)
+    scores = run.scores("dev")
+    assert list(scores["mlm"]) == ["loss", "perplexity", "accuracy"]
+    assert list(scores["nsp"]) == ["loss", "accuracy"]
+    assert scores["mlm"]["accuracy"] > 0.3
+    lines = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]
+    curve = [line["dev"]["mlm"]["loss"] for line in lines if "dev" in line]
+    assert curve[-1] < 0.8 * curve[0]
+    model = braid.load(run)
+    assert model.evaluate("dev")["mlm"] == pytest.approx(scores["mlm"], abs=1e-5)
+    filled = model.cloze(["anna [MASK] apples in rome.", "bo sold cups in oslo."], top=3)
+    assert filled[0].blanks[0].guesses[0].token == "sold"
+    assert filled[0].blanks[0].original is None
+    assert len(filled[0].blanks[0].guesses) == 3
+    assert filled[1].blanks[0].original is not None
+    assert "[MASK]" in filled[1].text
+    assert model("anna").predictions == {}
+    with pytest.raises(BraidError, match="`clm` task"):
+        model.generate("anna")
+
+
+def test_a_pretrained_run_is_where_the_next_begins(tmp_path: Path, corpus: Path) -> None:
+    tasks = {"mlm": {"type": "mlm", "data": {"train": str(corpus)}}}
+    first = braid.train(recipe_of(tmp_path, tasks, "mlm"), say=quiet)
+    encoder = {"pretrained": str(first.directory), "max_length": 24}
+    rows = [{"text": f"anna sold {k} cups", "mood": ("a", "b")[k % 2]} for k in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    tasks["mood"] = {"type": "classification", "data": str(tmp_path / "rows.jsonl")}
+    said: list[str] = []
+    changes = {"encoder": encoder, "out": str(tmp_path / "next")}
+    run = braid.train(recipe_of(tmp_path, tasks, "mlm*0.5 | mood", **changes), say=said.append)
+    assert any("mlm" in line and "starts from" in line for line in said)
+    assert set(braid.load(run).tasks) == {"mlm", "mood"}
+    assert braid.load(run)("anna sold cups")["mood"].label in "ab"
+
+
+def test_masks_beside_labels(tmp_path: Path) -> None:
+    rows = [{"text": f"anna sold {k} cups in rome", "mood": ("a", "b")[k % 2], "tags": ["O"] * 6} for k in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = {"train": str(tmp_path / "rows.jsonl"), "dev": str(tmp_path / "rows.jsonl")}
+    tasks: dict[str, Any] = {"mlm": {"type": "mlm"}, "mood": {"type": "classification", "data": data}}
+    run = braid.train(recipe_of(tmp_path, tasks, "mlm & mood"), say=quiet)
+    assert {"loss", "perplexity", "accuracy"} == set(run.scores("dev")["mlm"])
+    assert "accuracy" in run.scores("dev")["mood"]
+
+
+def test_a_run_resumes_bitwise(tmp_path: Path, corpus: Path) -> None:
+    tasks = {"mlm": {"type": "mlm", "data": {"train": str(corpus)}}, "sop": {"type": "sop"}}
+    whole = braid.train(recipe_of(tmp_path, tasks, "mlm & sop"), say=quiet)
+    changes = {"out": str(tmp_path / "other"), "train": {**TRAIN, "save_every": 3}}
+    other = recipe_of(tmp_path, tasks, "mlm & sop", **changes)
+
+    from braid.training.trainer import Trainer
+
+    step, calls = Trainer._step, []
+
+    def stopping(self: Trainer, *arguments: Any) -> None:
+        step(self, *arguments)
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("power cut")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopping)
+        with pytest.raises(RuntimeError, match="power cut"):
+            braid.train(other, say=quiet)
+    resumed = braid.train(other, resume=True, say=quiet)
+    for name in ("encoder/model.safetensors", "tasks/mlm/head.safetensors", "tasks/sop/head.safetensors"):
+        assert (whole.directory / name).read_bytes() == (resumed.directory / name).read_bytes(), name
+
+
+def test_gpt_writes_on(tmp_path: Path, corpus: Path) -> None:
+    tasks = {"lm": {"type": "clm", "data": {"train": str(corpus), "dev": "10%"}}}
+    encoder = {**ENCODER, "type": "gpt", "max_positions": 48}
+    run = braid.train(recipe_of(tmp_path, tasks, "lm", encoder=encoder, train={**TRAIN, "epochs": 30}), say=quiet)
+    assert list(run.scores("dev")["lm"]) == ["loss", "perplexity", "accuracy", "bits_per_character"]
+    model = braid.load(run)
+    one, two = model.generate(["anna sold", "bo"], longest=6)
+    assert one.prompt == "anna sold"
+    assert one.text.split()[0] in ("apples", "books", "cups")
+    assert two.text.split()[0] == "sold"
+    again = model.generate("anna sold", longest=6)[0]
+    assert again.text == one.text
+    assert again.score == pytest.approx(one.score, abs=1e-4)
+    assert model.generate("anna sold", longest=6, beams=3)[0].score <= 0
+    drawn = [model.generate("anna", longest=8, sample=True, seed=seed)[0].text for seed in (1, 1, 2, 3, 4)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) > 1
+    heard: list[str] = []
+    model.generate("anna sold", longest=4, told=heard.append)
+    assert len(heard) == 4
+    assert heard[-1].startswith(heard[0])
+    repeated = model.generate("anna sold", longest=20)[0].text.split()
+    varied = model.generate("anna sold", longest=20, repetition_penalty=5.0)[0].text.split()
+    assert len(set(varied)) >= len(set(repeated))
+    with pytest.raises(BraidError, match="fills all"):
+        model.generate("anna " * 60)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "chain", "encoder", "message"),
+    [
+        ({"lm": {"type": "clm"}}, "lm", {}, "none of its tasks has `data.train`"),
+        ({"lm": {"type": "clm", "data": "CORPUS"}}, "lm", {}, "sees the tokens that `clm` is to predict"),
+        ({"m": {"type": "mlm", "data": "CORPUS"}}, "m", {"type": "gpt"}, "sees only what stands before"),
+        ({"n": {"type": "nsp", "data": "CORPUS"}, "s": {"type": "sop"}}, "n & s", {}, "make pairs in different ways"),
+        (
+            {"m": {"type": "mlm", "data": "CORPUS"}, "x": {"type": "tagging", "data": "ROWS"}},
+            "m & x",
+            {},
+            "has no `data`",
+        ),
+        ({"m": {"type": "mlm"}, "x": {"type": "dependency", "data": "ROWS"}}, "m & x", {}, "need it as it is"),
+        ({"n": {"type": "nsp"}, "x": {"type": "classification", "data": "ROWS"}}, "n & x", {}, "pairs of its own"),
+        (
+            {"m": {"type": "mlm", "data": "CORPUS", "fill": "full"}, "n": {"type": "nsp"}},
+            "m & n",
+            {},
+            "within documents",
+        ),
+        ({"n": {"type": "nsp", "data": "SHORT"}}, "n", {}, "fewer than two sentences"),
+        ({"m": {"type": "mlm", "data": "EMPTY"}}, "m", {"vocab": "VOCAB"}, "no text in it"),
+        ({"m": {"type": "mlm", "data": "CORPUS"}}, "m", {"vocab": "NOMASK"}, r"no \[MASK\]"),
+    ],
+)
+def test_what_cannot_be_trained_says_why(
+    tmp_path: Path, corpus: Path, tasks: dict[str, Any], chain: str, encoder: dict[str, Any], message: str
+) -> None:
+    rows = [{"words": ["a", "b"], "x": ["O", "O"]} for _ in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
+    (tmp_path / "short.txt").write_text("one\ntwo\n", encoding="utf-8")
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n", encoding="utf-8")
+    (tmp_path / "nomask.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n", encoding="utf-8")
+    names = {"CORPUS": corpus, "ROWS": tmp_path / "rows.jsonl", "EMPTY": tmp_path / "empty.txt"}
+    names |= {"VOCAB": tmp_path / "vocab.txt", "NOMASK": tmp_path / "nomask.txt", "SHORT": tmp_path / "short.txt"}
+
+    def filled(given: dict[str, Any]) -> dict[str, Any]:
+        return {key: str(names.get(value, value)) if isinstance(value, str) else value for key, value in given.items()}
+
+    given = {name: filled(task) for name, task in tasks.items()}
+    with pytest.raises((BraidError, DataError, RecipeError), match=message):
+        braid.train(recipe_of(tmp_path, given, chain, encoder={**ENCODER, **filled(encoder)}), say=quiet)
+    assert not (tmp_path / "run" / "encoder").exists()
