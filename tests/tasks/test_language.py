@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,12 @@ def facts_of(encoder: Encoder, **changes: Any) -> TextFacts:
     vectors = encoder.word_embeddings
     return replace(
         TextFacts(
-            vocabulary=VOCABULARY, vocab_size=vectors.shape[0], embedding_size=vectors.shape[1], sees=encoder.sees
+            vocabulary=VOCABULARY,
+            vocab_size=vectors.shape[0],
+            embedding_size=vectors.shape[1],
+            sees=encoder.sees,
+            activation=encoder.activation,
+            norm_eps=encoder.norm_eps,
         ),
         **changes,
     )
@@ -207,6 +213,33 @@ def test_clm_is_transformers_gpt2_with_its_head() -> None:
     labels = rectangle(batch, batch.ids, -100)
     expected = theirs(input_ids=rectangle(batch, batch.ids, 0), labels=labels).loss
     torch.testing.assert_close(step_loss(model, batch), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta", "Albert", "DistilBert"])
+def test_pretraining_goes_on_with_the_head_of_a_checkpoint(kind: str, tmp_path: Path) -> None:
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": V, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if kind == "DistilBert":
+        sizes = {"vocab_size": V, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
+    extra = {"intermediate_size": 64, "layer_norm_eps": 1e-5} if kind != "DistilBert" else {}
+    extra |= {"embedding_size": 16} if kind == "Albert" else {}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **extra)
+    theirs = getattr(transformers, f"{kind}ForMaskedLM")(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    theirs.save_pretrained(tmp_path)
+    encoder = EncoderConfig.choose({"type": "bert"}).load(tmp_path).eval()  # type: ignore[attr-defined]
+    model = model_of(encoder, "mlm")
+    batch, _ = drawn_rows("mlm")
+    expected = theirs(
+        input_ids=rectangle(batch, batch.ids, encoder.shape.pad_id),
+        attention_mask=rectangle(batch, torch.ones(batch.n_tokens, dtype=torch.long), 0),
+        labels=labels_of(batch, "mlm"),
+    ).loss
+    torch.testing.assert_close(step_loss(model, batch), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("bias", [True, False])

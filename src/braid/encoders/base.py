@@ -6,7 +6,7 @@ Shape legend: T tokens, D hidden size.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +41,10 @@ class Encoder(nn.Module, ABC):
     """A module that turns a packed batch into hidden states; no row ever sees another."""
 
     sees: Sight = "both"
+    activation: str = "gelu"
+    """By transformers' name, for heads that are to have the encoder's."""
+    norm_eps: float = 1e-12
+    """Epsilon of the norms, for the same."""
     hidden_size: int
     n_layers: int
     max_positions: int | None
@@ -55,6 +59,16 @@ class Encoder(nn.Module, ABC):
     @property
     def pooler(self) -> tuple[Tensor, Tensor] | None:
         """Weight [D, D] and bias [D] of the dense layer that the checkpoint has behind its first token; None: none."""
+        return None
+
+    @property
+    def pretraining(self) -> Mapping[str, Tensor]:
+        """Weights of the checkpoint's own pre-training heads, by our names: `mlm.dense.weight`, `mlm.dense.bias`,
+        `mlm.norm.weight`, `mlm.norm.bias`, `mlm.bias`, `pair.weight`, `pair.bias`; as many as it has."""
+        return {}
+
+    def keep_pooler(self, weight: Tensor, bias: Tensor) -> None:
+        """Let a pooler [D, D], [D] that was trained go along with what is saved, where the layout has one."""
         return None
 
     @property

@@ -47,6 +47,11 @@ class BertEncoder(PackedEncoder):
         """The embeddings and every layer; those within one of ALBERT's groups count each."""
         return 1 + self.shape.layers * (self.shape.inner if self.shape.groups else 1)
 
+    def keep_pooler(self, weight: Tensor, bias: Tensor) -> None:
+        """Under BERT's or ALBERT's name."""
+        stem = "pooler" if self.layout.model_type == "albert" else "pooler.dense"
+        self.extra = {f"{stem}.weight": weight.detach().clone(), f"{stem}.bias": bias.detach().clone()}
+
     @property
     def pooler(self) -> tuple[Tensor, Tensor] | None:
         """The checkpoint's (BERT's `pooler.dense`, ALBERT's `pooler`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -120,10 +120,12 @@ class PackedVariant(EncoderVariant):
         wanted = layout.wanted(encoder.state_dict(), shape)
         _check_weights(wanted, {name: checkpoint.shapes[real] for name, real in found.items()}, directory)
         pooler = [name for name in found if name.startswith("pooler.")]
-        tensors = checkpoint.read([found[name] for name in (*wanted, *pooler)])
+        heads = pretraining_heads(found)
+        tensors = checkpoint.read([found[name] for name in (*wanted, *pooler, *heads)])
         theirs = {name: tensors[found[name]].float() for name in (*wanted, *pooler)}
         encoder.load_state_dict(layout.from_theirs(theirs, encoder.state_dict(), shape), assign=True)
         encoder.extra = {name: theirs[name] for name in pooler}
+        encoder.heads = {ours: tensors[found[name]].float() for name, ours in heads.items()}
         for parameter in encoder.parameters():
             parameter.requires_grad_(True)
         return encoder
@@ -142,6 +144,32 @@ class PackedVariant(EncoderVariant):
             attention_dropout=self.attention_dropout,
             dropout=shape.dropout if self.dropout is None else self.dropout,
         )
+
+
+_HEADS = {
+    "mlm.dense": ("cls.predictions.transform.dense", "lm_head.dense", "predictions.dense", "vocab_transform"),
+    "mlm.norm": (
+        "cls.predictions.transform.LayerNorm",
+        "lm_head.layer_norm",
+        "predictions.LayerNorm",
+        "vocab_layer_norm",
+    ),
+    "mlm": ("cls.predictions", "lm_head", "predictions", "vocab_projector"),
+    "pair": ("cls.seq_relationship", "sop_classifier.classifier"),
+}
+"""Our names of pre-training heads to those of BERT, RoBERTa, ALBERT and DistilBERT."""
+
+
+def pretraining_heads(found: Iterable[str]) -> dict[str, str]:
+    """The tensors of a checkpoint's pre-training heads: their names to ours. The vocabulary's vectors, which are the
+    word embeddings again, are not among them."""
+    names = {
+        f"{theirs}.{kind}": f"{ours}.{kind}"
+        for ours, stems in _HEADS.items()
+        for theirs in stems
+        for kind in (("bias",) if ours == "mlm" else ("weight", "bias"))
+    }
+    return {name: names[name] for name in found if name in names}
 
 
 def _check_weights(

@@ -6,7 +6,7 @@ Shape legend: T tokens, D hidden size.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,18 +23,25 @@ class PackedEncoder(Encoder):
     name. *config*: transformers' config.json.
 
     *extra*: tensors of a checkpoint that belong to its base model but not to hidden states (BERT's pooler), kept so
-    that saving writes them back."""
+    that saving writes them back. *heads*: those of its pre-training heads, by our names."""
 
     def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
         super().__init__()
         self.shape, self.layout, self.config = shape, layout, config
         self.extra: dict[str, Tensor] = {}
+        self.heads: dict[str, Tensor] = {}
+        self.activation, self.norm_eps = shape.activation, shape.norm_eps
         self.hidden_size = shape.hidden_size
         self.n_layers = shape.layers
         self.vocab_size = shape.vocab_size
         self.max_positions = shape.positions - shape.position_offset
         self.layers: nn.ModuleList
         self.final_norm: nn.Module | None = None
+
+    @property
+    def pretraining(self) -> Mapping[str, Tensor]:
+        """As far as the checkpoint has them."""
+        return self.heads
 
     @abstractmethod
     def initialise(self, std: float) -> None:

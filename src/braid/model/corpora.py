@@ -127,6 +127,8 @@ def text_facts(tokenizer: Tokenizer, encoder: Encoder) -> TextFacts:
         vocab_size=int(vectors.shape[0]),
         embedding_size=int(vectors.shape[1]),
         sees=encoder.sees,
+        activation=encoder.activation,
+        norm_eps=encoder.norm_eps,
     )
 
 

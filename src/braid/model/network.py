@@ -50,6 +50,7 @@ class BraidModel(nn.Module):
         for name, head in self.heads():
             if specs[name].task.mix_layers:
                 head.mix = ScalarMix(encoder.n_states)
+            head.adopt(encoder.pretraining)
             for module in head.modules():
                 if isinstance(module, RowFeatures) and encoder.pooler is not None:
                     module.start_from(*encoder.pooler)

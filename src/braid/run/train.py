@@ -193,6 +193,9 @@ def _finish(
     directory: Path,
     trainer: Trainer,
 ) -> Run:
+    for _, head in model.heads():
+        if isinstance(pooler := getattr(head, "pooler", None), tuple):
+            parts.encoder.keep_pooler(*pooler)
     sha256 = save_encoder(
         directory,
         parts.encoder,

@@ -7,7 +7,7 @@ size, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -65,6 +65,11 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits of the batch's rows `rows` [R], flat: [R, C] for one answer a row, [W, C] for one a unit, ..."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from those of a checkpoint's pre-training heads that are of this kind and size; see
+        `braid.encoders.base.Encoder.pretraining`. Default: none are."""
+        return None
 
     def mixed(self, hidden: Hidden) -> Hidden:
         """The hidden states as this head sees them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from braid.errors import LabelError
 from braid.metrics.language import LanguageMeter
 from braid.nn.language import TokenPredictor
 from braid.tasks.base import Facts, Hidden
-from braid.tasks.text import TextFacts, TextHead, TextTask, places, targets_of
+from braid.tasks.text import TextFacts, TextHead, TextTask, adopt, places, targets_of
 
 
 class Mlm(TextTask):
@@ -66,7 +67,8 @@ class Mlm(TextTask):
                 "this encoder sees only what stands before a token, so it cannot use what stands behind a masked one; "
                 "use `clm`, or an encoder that sees both sides"
             )
-        return {"vocab_size": text.vocab_size, "embedding_size": text.embedding_size}
+        sizes = {"vocab_size": text.vocab_size, "embedding_size": text.embedding_size}
+        return {**sizes, "activation": text.activation, "norm_eps": text.norm_eps}
 
     def change(self, text: TextFacts) -> Change:
         """Masks."""
@@ -118,7 +120,13 @@ class MlmHead(TextHead):
             tied=task.tied_embeddings,
             transform=True,
             bias=True,
+            activation=str(facts["activation"]),
+            norm_eps=float(facts["norm_eps"]),
         )
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """BERT's own head, so that pre-training goes on where the checkpoint ended."""
+        adopt(self.predictor, "mlm.", weights)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """[N, 2] of the predicted tokens; all others meet no vocabulary."""

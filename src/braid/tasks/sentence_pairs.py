@@ -6,6 +6,7 @@ Shape legend: R rows.
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from braid.data.changes import Change, Drawn, Use
 from braid.metrics.language import LanguageMeter
 from braid.nn.pooling import RowFeatures
 from braid.tasks.base import Facts, Hidden
-from braid.tasks.text import TextFacts, TextHead, TextTask, targets_of
+from braid.tasks.text import TextFacts, TextHead, TextTask, adopt, targets_of
 
 
 class PairTask(TextTask, ABC):
@@ -54,6 +55,16 @@ class PairHead(TextHead):
         super().__init__()
         self.features = RowFeatures("cls", hidden_size, dense=True, dropout=dropout)
         self.classifier = nn.Linear(hidden_size, 2)
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """The checkpoint's own two classes."""
+        adopt(self.classifier, "pair.", weights)
+
+    @property
+    def pooler(self) -> tuple[Tensor, Tensor]:
+        """Weight [D, D] and bias [D] of BERT's pooler, which this trains."""
+        assert self.features.dense is not None
+        return self.features.dense.weight, self.features.dense.bias
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """[R, 2]: cross-entropy and correctness."""

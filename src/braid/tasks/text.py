@@ -6,13 +6,14 @@ Shape legend: T tokens of the batch, R rows, N predictions, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from braid.data.batch import Targets
 from braid.data.changes import Change
@@ -25,12 +26,14 @@ from braid.tasks.base import Facts, Head, Hidden, Target, Task
 @dataclass(frozen=True, eq=False)
 class TextFacts:
     """What such a task is told of tokenizer and encoder. *sees*: as `braid.encoders.base.Sight`; *names*: special
-    tokens that the tokenizer lacks are absent from *vocabulary* (-1)."""
+    tokens that the tokenizer lacks are absent from *vocabulary* (-1); *activation*, *norm_eps*: of the encoder."""
 
     vocabulary: Vocabulary
     vocab_size: int
     embedding_size: int
     sees: Literal["both", "left", "apart"]
+    activation: str = "gelu"
+    norm_eps: float = 1e-12
 
 
 class TextTask(Task, ABC):
@@ -87,6 +90,15 @@ class TextHead(Head, ABC):
     ) -> list[Any]:
         """Never asked for."""
         raise AssertionError("a task that makes its own targets predicts nothing of new texts")
+
+
+def adopt(module: nn.Module, prefix: str, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights whose names begin with `prefix` into the parameters of these names, where sizes agree."""
+    for name, parameter in module.named_parameters():
+        found = weights.get(prefix + name)
+        if found is not None and found.shape == parameter.shape:
+            with torch.no_grad():
+                parameter.copy_(found)
 
 
 def targets_of(hidden: Hidden) -> Targets:
