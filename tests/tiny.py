@@ -127,6 +127,7 @@ def text_group(kind: str, name: str, folder: Path) -> tuple[GroupData, Tokenizer
     assert isinstance(task, TextTask)
     options = {key: value for key, value in ENCODER.items() if key in ("hidden_size", "layers", "dropout")}
     other = SEES.get(kind)
+    options |= {"hidden_size": 64, "layers": 1} if kind == "bilm" else {}
     config = EncoderConfig.choose(ENCODER if other is None else {"type": other, **options})
     assert isinstance(config, EncoderVariant)
     make = EncoderMaker(config, tokenizer)

@@ -17,6 +17,13 @@ WHOLE = {
     "zh_sentiment_ner.yaml": {"sentiment": ("accuracy", 0.86), "ner": ("f1", 0.55)},
     "en_glue_minilm.yaml": {"mrpc": ("accuracy", 0.77), "stsb": ("pearson", 0.80)},
     "en_atis_minilm.yaml": {"intent": ("accuracy", 0.96), "slots": ("f1", 0.93)},
+    "en_mtdnn_mix_minilm.yaml": {"mrpc": ("accuracy", 0.68), "stsb": ("pearson", 0.68), "wikiqa": ("map", 0.60)},
+    "en_stsb_similarity_minilm.yaml": {"closeness": ("spearman", 0.83)},
+    "en_zh_tatoeba.yaml": {"zh": ("bleu", 0.27)},
+    "zh_c3.yaml": {"answer": ("accuracy", 0.31)},
+    "zh_car_subject_sentiment.yaml": {"subject": ("accuracy", 0.69), "sentiment": ("accuracy", 0.55)},
+    "zh_cmrc2018.yaml": {"answers": ("f1", 0.07)},
+    "zh_stsb_similarity.yaml": {"closeness": ("spearman", 0.65)},
     "en_wikiqa_minilm.yaml": {"answer": ("map", 0.70)},
     "en_ewt_pos_dependency.yaml": {"pos": ("accuracy", 0.93), "dependency": ("las", 0.75)},
 }

@@ -1,0 +1,84 @@
+"""gatedcnn: convolutions with gates (Dauphin et al. 2017, arXiv 1612.08083).
+
+Shape legend: T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from braid.data.batch import Batch
+from braid.encoders.base import Continuation
+from braid.encoders.own import OwnEncoder, OwnVariant
+from braid.encoders.rereading import Rereading
+from braid.nn.convolution import Convolution, Neighbours
+
+
+class GatedCnn(OwnVariant):
+    """Convolutions with gates, in blocks that are added to what comes in."""
+
+    type: Literal["gatedcnn"] = "gatedcnn"
+
+    kernel_size: int = Field(default=3, ge=1, le=99)
+    """Tokens that one convolution sees."""
+
+    block_size: int = Field(default=2, ge=1)
+    """Layers between what comes in and where it is added."""
+
+    causal: bool = False
+    """Whether a token sees the left only, as the language model of the paper."""
+
+    def make(self, vocab_size: int, pad_id: int) -> OwnEncoder:
+        return GatedCnnEncoder(self, vocab_size, pad_id)
+
+    @classmethod
+    def contract_variants(cls) -> Sequence[dict[str, Any]]:
+        tiny = {"hidden_size": 32, "layers": 3}
+        return [tiny, {**tiny, "causal": True, "kernel_size": 4, "block_size": 1}]
+
+
+class GatedLayer(nn.Module):
+    """Norm, and a gated linear unit over a convolution."""
+
+    def __init__(self, size: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.convolution = Convolution(size, 2 * size, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden_TD: Tensor, neighbours: Neighbours) -> Tensor:
+        """*Shape*: [T, D] -> [T, D]."""
+        out: Tensor = self.dropout(F.glu(self.convolution(self.norm(hidden_TD), neighbours)))
+        return out
+
+
+class GatedCnnEncoder(OwnEncoder):
+    """Gated layers in residual blocks."""
+
+    def __init__(self, variant: GatedCnn, vocab_size: int, pad_id: int) -> None:
+        super().__init__(variant, vocab_size, pad_id)
+        size = variant.hidden_size
+        self.width, self.block, self.causal = variant.kernel_size, variant.block_size, variant.causal
+        self.sees = "left" if variant.causal else "both"
+        self.layers = nn.ModuleList(GatedLayer(size, self.width, variant.rate) for _ in range(variant.layers))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
+        neighbours, hidden_TD = Neighbours(batch, self.width, causal=self.causal), self.embedded(batch)
+        outputs, begun_TD = [hidden_TD], hidden_TD
+        for number, layer in enumerate(self.layers, 1):
+            hidden_TD = layer(hidden_TD, neighbours)
+            if number % self.block == 0 or number == self.n_layers:
+                hidden_TD = hidden_TD + begun_TD
+                begun_TD = hidden_TD
+            outputs.append(hidden_TD)
+        return hidden_TD, tuple(outputs)
+
+    def continuation(self, batch: Batch) -> Continuation:
+        """Read the rows and be ready to write on, each time from their beginning."""
+        return super().continuation(batch) if not self.causal else Rereading(self, batch)

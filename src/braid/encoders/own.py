@@ -1,0 +1,167 @@
+"""What the encoders share that transformers does not have: options, how they are saved, how they are loaded.
+
+Shape legend: T tokens, D hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from braid.data.batch import Batch
+from braid.encoders.base import Encoder, EncoderVariant
+from braid.encoders.weights import Checkpoint, read_config
+from braid.errors import BraidError
+from braid.nn.embeddings import EmbeddingKind, TokenEmbeddings
+
+MAX_SIZE, MAX_LAYERS, MAX_VOCABULARY = 2**14, 128, 2**24
+"""What no encoder of these kinds comes near."""
+
+
+class OwnVariant(EncoderVariant):
+    """Base of their configs."""
+
+    has_twin: ClassVar[bool] = False
+
+    hidden_size: int = Field(default=512, ge=2, le=MAX_SIZE)
+    """Size of hidden states."""
+
+    layers: int = Field(default=2, ge=1, le=MAX_LAYERS)
+    """Number of layers."""
+
+    embedding: EmbeddingKind = "word"
+    """What tokens become at first: a vector for each word, with its position and segment (BERT), or with waves."""
+
+    embedding_size: int | None = Field(default=None, ge=2, le=MAX_SIZE)
+    """Size of the words' vectors. None: the hidden size."""
+
+    max_positions: int = Field(default=512, ge=8, le=2**20)
+    """Positions, where the embedding or the encoder has a vector for each."""
+
+    init_std: float = Field(default=0.1, gt=0)
+    """Deviation of fresh embeddings."""
+
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of embeddings and between layers. None: the checkpoint's, or 0.1."""
+
+    @abstractmethod
+    def make(self, vocab_size: int, pad_id: int) -> OwnEncoder:
+        """The module with fresh weights."""
+
+    def build(self, *, vocab_size: int, pad_id: int) -> Encoder:
+        encoder = self.make(vocab_size, pad_id)
+        encoder.embeddings.initialise(self.init_std, pad_id)
+        return encoder
+
+    def load(self, directory: Path) -> Encoder:
+        variant, vocab_size, pad_id = self._saved(read_config(directory), directory / "config.json")
+        with torch.device("meta"):
+            encoder = variant.make(vocab_size, pad_id)
+        checkpoint = Checkpoint(directory)
+        expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+        wrong = [f"missing: {name}" for name in expected if name not in checkpoint.shapes]
+        wrong += [
+            f"{name} is {list(found)}, config.json says {list(expected[name])}"
+            for name, found in checkpoint.shapes.items()
+            if name in expected and found != expected[name]
+        ]
+        if wrong:
+            raise BraidError("\n    ".join([f"the weights in {directory} do not fit its config.json:", *wrong[:20]]))
+        encoder.load_state_dict(checkpoint.read(list(expected)), assign=True)
+        for parameter in encoder.parameters():
+            parameter.requires_grad_(True)
+        return encoder
+
+    def _saved(self, config: dict[str, Any], where: Path) -> tuple[OwnVariant, int, int]:
+        """The options that a config.json holds, with this recipe's dropout; size of the vocabulary and padding's id."""
+        if config.get("model_type") != f"braid-{self.type}":
+            kind = str(config.get("model_type")).removeprefix("braid-")
+            raise BraidError(f"{where}: a {kind!r} encoder; the recipe says `type: {self.type}`")
+        given = dict(config.get("braid") or {})
+        if self.dropout is not None:
+            given["dropout"] = self.dropout
+        try:
+            variant = type(self).model_validate({**given, "type": self.type})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BraidError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        vocab_size, pad_id = config.get("vocab_size"), config.get("pad_token_id", 0)
+        if not isinstance(vocab_size, int) or not 0 < vocab_size <= MAX_VOCABULARY:
+            raise BraidError(f"{where}: vocab_size is {vocab_size!r}, not in 1..{MAX_VOCABULARY:,}")
+        if not isinstance(pad_id, int) or not 0 <= pad_id < vocab_size:
+            raise BraidError(f"{where}: pad_token_id is {pad_id!r}, not in 0..{vocab_size - 1:,}")
+        return variant, vocab_size, pad_id
+
+    def embeddings(self, vocab_size: int) -> TokenEmbeddings:
+        """Fresh embeddings."""
+        return TokenEmbeddings(
+            self.embedding,
+            vocab_size,
+            self.embedding_size or self.hidden_size,
+            self.hidden_size,
+            positions=self.max_positions,
+            dropout=self.rate,
+        )
+
+    @property
+    def rate(self) -> float:
+        """Dropout."""
+        return 0.1 if self.dropout is None else self.dropout
+
+
+class OwnEncoder(Encoder):
+    """Base of their modules: embeddings, and layers whose parameters begin with `layers.N.`."""
+
+    def __init__(self, variant: OwnVariant, vocab_size: int, pad_id: int) -> None:
+        super().__init__()
+        self.variant, self.pad_id = variant, pad_id
+        self.hidden_size, self.n_layers, self.vocab_size = variant.hidden_size, variant.layers, vocab_size
+        learned = variant.embedding == "word_position_segment"
+        self.max_positions = variant.max_positions if learned else None
+        self.embeddings = variant.embeddings(vocab_size)
+
+    @property
+    def word_embeddings(self) -> Tensor:
+        """[V, M]; M is the embedding size."""
+        return self.embeddings.word.weight
+
+    def embedded(self, batch: Batch) -> Tensor:
+        """The tokens' vectors [T, D]. Raises BraidError for a row that is longer than the positions."""
+        if self.max_positions is not None and batch.max_length > self.max_positions:
+            raise BraidError(
+                f"a row of {batch.max_length:,} tokens is longer than the encoder's {self.max_positions:,} positions"
+            )
+        embedded: Tensor = self.embeddings(batch.ids, batch.positions, batch.segments)
+        return embedded
+
+    def layer_of(self, name: str) -> int:
+        """0 for the embeddings; what stands neither there nor in a layer belongs to the last one."""
+        parts = name.split(".")
+        if parts[0] == "embeddings":
+            return 0
+        return int(parts[1]) + 1 if parts[0] == "layers" else self.n_layers
+
+    def hf_config(self) -> dict[str, Any]:
+        """config.json: transformers' names for what has one there, all options under `braid`."""
+        options = self.variant.model_dump(
+            mode="json", exclude={"type", "pretrained", "vocab", "max_length", "stride", "vocab_size", "lowercase"}
+        )
+        return {
+            "architectures": [type(self).__name__],
+            "model_type": f"braid-{self.variant.type}",
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.n_layers,
+            "pad_token_id": self.pad_id,
+            "torch_dtype": str(self.word_embeddings.dtype).removeprefix("torch."),
+            "braid": options,
+        }
+
+    def hf_state(self) -> dict[str, Tensor]:
+        """The module's own weights."""
+        return dict(self.state_dict())
