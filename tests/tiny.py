@@ -15,7 +15,8 @@ from braid.data.example import Example
 from braid.data.groups import GroupData, Maker, build_targets
 from braid.data.prepare import prepare
 from braid.data.sources.base import Source
-from braid.data.tokens import Tokenizer, train_wordpiece
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import train_wordpiece
 from braid.data.windows import WindowOptions, common_layout
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.model.corpora import text_facts

@@ -243,6 +243,51 @@ def cloze(
             print(f"  {number}: {guesses}{was}")
 
 
+vocab = typer.Typer(help="Vocabularies.", no_args_is_help=True)
+app.add_typer(vocab, name="vocab")
+
+
+@vocab.callback()
+def vocab_options() -> None:
+    """Make vocabularies."""
+
+
+@vocab.command("build")
+def vocab_build(
+    files: Annotated[list[str], typer.Argument(help="Text files, a document or sentence a line; patterns in quotes.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tokenizer.")],
+    kind: Annotated[str, typer.Option("--type", help="wordpiece, bpe, unigram, character or word.")] = "wordpiece",
+    size: Annotated[int, typer.Option(min=6, help="Tokens at most.")] = 21128,
+    lowercase: Annotated[bool, typer.Option(help="Fold case and accents.")] = True,
+    min_frequency: Annotated[int, typer.Option(min=0, help="How often a token must occur.")] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read so many documents at most.")] = None,
+    column: Annotated[str | None, typer.Option(help="Where the text is, in files with several columns.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+) -> None:
+    """Train a vocabulary on texts; writes a tokenizer that recipes name as `encoder.vocab`."""
+    from typing import get_args
+
+    from braid.data.vocabularies import VocabularyType
+    from braid.errors import did_you_mean
+    from braid.tools.vocab import build_vocab
+
+    if kind not in get_args(VocabularyType):
+        raise BraidError(f"--type {kind}: {did_you_mean(kind, get_args(VocabularyType))}")
+    built = build_vocab(
+        files,
+        out,
+        kind=kind,  # type: ignore[arg-type]
+        size=size,
+        lowercase=lowercase,
+        min_frequency=min_frequency,
+        limit=limit,
+        column=column,
+        overwrite=overwrite,
+    )
+    print(f"{out}: {built.size:,} tokens; {built.characters:.2f} characters a token, {built.unknown:.2%} unknown")
+    print(f"{built.text!r}: {' '.join(built.tokens)}")
+
+
 @app.command()
 def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Look at a recipe and all its data before any training."""

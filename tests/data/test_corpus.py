@@ -19,7 +19,8 @@ from braid.data.corpus.rows import CorpusRows, RowOptions, choose
 from braid.data.corpus.shards import Corpus
 from braid.data.corpus.tokenise import LONGEST
 from braid.data.sources.base import Source
-from braid.data.tokens import Tokenizer, train_wordpiece
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import train_wordpiece
 from braid.errors import BraidError, DataError
 
 TEXTS = [

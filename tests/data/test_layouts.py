@@ -9,7 +9,8 @@ from braid.data.bundles import bundle
 from braid.data.example import Example, Window
 from braid.data.groups import GroupData, drawn_rows
 from braid.data.prepare import prepare
-from braid.data.tokens import Tokenizer, train_wordpiece
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import train_wordpiece
 from braid.data.windows import WindowOptions, common_layout, tokenise, units_of
 from braid.errors import BraidError
 

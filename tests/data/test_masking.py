@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from braid.data.masking import MaskOptions, Vocabulary, masked, vocabulary_of
-from braid.data.tokens import train_wordpiece
+from braid.data.vocabularies import train_wordpiece
 
 SIZE = 1000
 SPECIAL = np.arange(SIZE) < 5

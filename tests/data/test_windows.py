@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from braid.data.cache import TokenRows, cache_key, record_batch
 from braid.data.example import Example, Window
 from braid.data.prepare import prepare
-from braid.data.tokens import Tokenizer, tokenizer_from_vocab, train_wordpiece
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import tokenizer_from_vocab, train_wordpiece
 from braid.data.windows import WindowOptions, tokenise, units_of
 
 TEXTS = ["the cat sat on the mat", "我们在北京的大学学习", "Hello world, 你好 2024!", "café naïve Straße ｆｕｌｌ"] * 5

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import braid
+from braid.cli import app
+from braid.config.families import EncoderConfig, TaskConfig
 from braid.errors import BraidError, DataError, RecipeError
+from braid.run.preparing import prepare
+from braid.tasks.text import TextTask
+from braid.tools.vocab import build_vocab
 
 ENCODER = {"hidden_size": 32, "layers": 1, "heads": 2, "max_length": 24, "vocab_size": 150}
 TRAIN = {"epochs": 2, "lr": 3e-3, "batch_tokens": 512, "precision": "fp32", "log_every": 1000}
@@ -197,3 +204,88 @@ def test_what_cannot_be_trained_says_why(
     with pytest.raises((BraidError, DataError, RecipeError), match=message):
         braid.train(recipe_of(tmp_path, given, chain, encoder={**ENCODER, **filled(encoder)}), say=quiet)
     assert not (tmp_path / "run" / "encoder").exists()
+
+
+def test_shards_are_prepared_on_several_machines_and_listed(tmp_path: Path, corpus: Path) -> None:
+    vocabulary = tmp_path / "v"
+    build_vocab([str(corpus)], vocabulary, kind="word", size=60)
+    encoder = {**ENCODER, "vocab": str(vocabulary)}
+    tasks = {"mlm": {"type": "mlm", "data": {"train": str(corpus)}}}
+    recipe = recipe_of(tmp_path, tasks, "mlm", encoder=encoder)
+    folders = [tmp_path / f"part{k}" for k in (1, 2)]
+    for number, folder in enumerate(folders, 1):
+        said = list(prepare(recipe, out=folder, shard=f"{number}/2", split="train"))
+        assert str(folder) in said[0]
+    listed = [{"type": "prepared", "path": str(folder)} for folder in folders]
+    run = braid.train(
+        recipe_of(tmp_path, {"mlm": {"type": "mlm", "data": {"train": listed}}}, "mlm", encoder=encoder), say=quiet
+    )
+    whole = braid.train(recipe_of(tmp_path, tasks, "mlm", encoder=encoder, out=str(tmp_path / "whole")), say=quiet)
+    assert run.metrics["train"]["tokens"] == whole.metrics["train"]["tokens"]
+    with pytest.raises(BraidError, match="give --out"):
+        list(prepare(recipe, out=None, shard="1/2", split="train"))
+    assert "in " in next(prepare(recipe, out=None, shard="1/1", split="train"))
+
+
+def test_commands_write_on_and_fill_blanks(tmp_path: Path, corpus: Path) -> None:
+    data = {"train": str(corpus)}
+    lstm = {"type": "lstm", "hidden_size": 32, "layers": 1, "max_length": 24, "vocab_size": 150}
+    gpt = recipe_of(tmp_path, {"lm": {"type": "clm", "data": data}}, "lm", encoder=lstm)
+    bert = recipe_of(tmp_path, {"m": {"type": "mlm", "data": data}}, "m", out=str(tmp_path / "bert"))
+    runner = CliRunner()
+    writes = str(braid.train(gpt, say=quiet).directory)
+    done = runner.invoke(app, ["generate", writes, "anna sold", "bo", "--max-tokens", "5"])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["anna", "bo"]
+    asked = ["generate", writes, "--json", "--sample", "--top-k", "3", "--seed", "4"]
+    row = json.loads(runner.invoke(app, asked, input="carl\n").stdout)
+    assert row["whole"].startswith("carl")
+    fills = str(braid.train(bert, say=quiet).directory)
+    done = runner.invoke(app, ["cloze", fills, "anna [MASK] cups", "--top", "2"])
+    assert done.stdout.splitlines()[0] == "anna [MASK] cups"
+    assert len(done.stdout.splitlines()[1].split()) == 5
+    row = json.loads(runner.invoke(app, ["cloze", fills, "--json"], input="bo sold cups\n").stdout)
+    assert row["blanks"][0]["original"] in row["best"] or row["blanks"][0]["original"]
+
+
+PAIRS = [
+    (encoder, target)
+    for encoder, targets in {
+        "bert": ["mlm", "nsp", "sop"],
+        "modernbert": ["mlm", "nsp", "sop"],
+        "attn": ["mlm", "nsp", "sop"],
+        "synt": ["mlm", "nsp", "sop"],
+        "gpt": ["clm", "nsp", "sop"],
+        "lstm": ["clm", "nsp", "sop"],
+        "gru": ["clm", "nsp", "sop"],
+        "bilstm": ["bilm", "mlm", "nsp", "sop"],
+        "bigru": ["bilm", "mlm", "nsp", "sop"],
+        "cnn": ["mlm", "nsp", "sop"],
+        "gatedcnn": ["mlm", "nsp", "sop"],
+        "rcnn": ["mlm", "nsp", "sop"],
+        "crnn": ["mlm", "nsp", "sop"],
+    }.items()
+    for target in targets
+]
+
+
+def test_the_pairs_name_every_encoder_and_target() -> None:
+    assert {encoder for encoder, _ in PAIRS} | {"hf"} == set(EncoderConfig.variants())
+    text = {name for name, variant in TaskConfig.variants().items() if issubclass(variant, TextTask)}
+    assert {target for _, target in PAIRS} == text
+
+
+@pytest.mark.parametrize(("encoder", "target"), PAIRS)
+def test_every_encoder_learns_every_target_that_makes_sense(
+    encoder: str, target: str, tmp_path: Path, corpus: Path
+) -> None:
+    sizes = {"hidden_size": 32, "layers": 1, "max_length": 24, "vocab_size": 150, "type": encoder}
+    tasks = {"t": {"type": target, "data": str(corpus)}}
+    train = {**TRAIN, "epochs": 60, "max_steps": 50, "batch_tokens": 256, "lr": 1e-2}
+    run = braid.train(recipe_of(tmp_path, tasks, "t", encoder=sizes, train=train), say=quiet)
+    lines = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"]["t"] for line in lines if "loss" in line]
+    assert run.metrics["train"]["steps"] == 50
+    assert all(math.isfinite(loss) for loss in losses)
+    if target in ("mlm", "clm", "bilm"):
+        assert losses[-1] < 3.9 < math.log(60), "no more than chance"

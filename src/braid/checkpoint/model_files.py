@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from braid.checkpoint.files import load_tensors, read_mapping, replace_directory, save_tensors, write_json
 from braid.config.families import EncoderConfig, TaskConfig
-from braid.data.tokens import Tokenizer, load_tokenizer
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import load_tokenizer
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.errors import BraidError, RunDirectoryError, did_you_mean
 from braid.model.network import BraidModel, TaskSpec

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -107,11 +107,15 @@ class EncoderConfig(Variant):
     """Tokens by which the windows of a long text overlap. None: a quarter of `max_length`."""
 
     vocab: str | None = None
-    """Vocabulary for training from scratch: vocab.txt, tokenizer.json or a directory with a tokenizer.
-    None: a WordPiece vocabulary is trained on the training texts."""
+    """Vocabulary for training from scratch: vocab.txt, tokenizer.json, a SentencePiece .model, GPT-2's vocab.json with
+    merges.txt beside it, or a directory with a tokenizer. None: one is trained on the training texts."""
+
+    vocab_type: Literal["wordpiece", "bpe", "unigram", "character", "word"] = "wordpiece"
+    """What a trained vocabulary holds: pieces of words (BERT), byte pairs (GPT-2), SentencePiece's unigrams,
+    characters, or words between spaces."""
 
     vocab_size: int = Field(default=8000, ge=64)
-    """Size of the vocabulary that is trained when there is neither `pretrained` nor `vocab`."""
+    """Most tokens of the vocabulary that is trained when there is neither `pretrained` nor `vocab`."""
 
     lowercase: bool = True
     """Whether a trained vocabulary folds case and accents (as BERT's uncased and Chinese ones do)."""

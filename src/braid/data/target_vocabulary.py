@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from braid.data.labels import canonical, id_of
-from braid.data.tokens import Tokenizer, clean, tokenizer_from_vocab
+from braid.data.tokens import Tokenizer, clean
 from braid.data.units import CJK
+from braid.data.vocabularies import tokenizer_from_vocab
 from braid.errors import LabelError, SkippedLabelError
 
 _SPACES_BY_CJK = re.compile(f"(?<=[{CJK}]) +| +(?=[{CJK}])")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,20 +17,14 @@ from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders
 
 from braid.errors import BraidError
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
-"""Characters that BERT's normaliser sets apart with spaces: they never continue a word."""
 _WIDE = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
 _BETWEEN_HAN = re.compile(f"(?<=[{_WIDE}]) +| +(?=[{_WIDE}])")
 """Spaces beside characters that are written without any."""
-
-_CONFIG_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-MAX_JSON_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -195,101 +189,3 @@ def _parts(encoding: Any) -> list[tuple[np.ndarray, int]]:
     if previous is not None:
         runs.append(([], 0))
     return [(np.asarray(ids, dtype=np.int32), segment) for ids, segment in runs]
-
-
-def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a directory in transformers' layout (tokenizer.json, else what AutoTokenizer reads)."""
-    files = {name: _json(directory / name) for name in _CONFIG_FILES if (directory / name).is_file()}
-    if (directory / "tokenizer.json").is_file():
-        return Tokenizer(_rust_from_file(directory / "tokenizer.json"), files)
-    from transformers import AutoTokenizer
-
-    try:
-        loaded = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
-        rust = RustTokenizer.from_str(loaded.backend_tokenizer.to_str())
-    except Exception as error:
-        if (directory / "vocab.txt").is_file():
-            lowercase = bool(files.get("tokenizer_config.json", {}).get("do_lower_case", True))
-            return tokenizer_from_vocab(directory / "vocab.txt", lowercase=lowercase)
-        raise BraidError(f"no usable tokenizer in {directory}: {error}") from error
-    if not files:
-        files = _config_files(loaded.model_max_length)
-    return Tokenizer(rust, files)
-
-
-def tokenizer_from_vocab(path: Path, *, lowercase: bool) -> Tokenizer:
-    """A tokenizer for training from scratch: BERT's WordPiece over a vocab.txt, a tokenizer.json, or a directory."""
-    if path.is_dir():
-        return load_tokenizer(path)
-    if not path.is_file():
-        raise BraidError(f"encoder.vocab: there is no file {path.resolve()}")
-    if path.suffix == ".json":
-        return Tokenizer(_rust_from_file(path), _config_files())
-    lines = path.read_text(encoding="utf-8").split("\n")
-    vocab = {token.rstrip("\r"): number for number, token in enumerate(lines) if token.rstrip("\r")}
-    missing = [token for token in SPECIAL_TOKENS[:4] if token not in vocab]
-    if missing:
-        raise BraidError(f"{path}: the vocabulary lacks {', '.join(missing)}, one token a line each")
-    return _bert(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
-
-
-def train_wordpiece(texts: Iterable[str], *, size: int, lowercase: bool) -> Tokenizer:
-    """A WordPiece vocabulary of at most `size` pieces from texts; Chinese characters are pieces of their own."""
-    cleaned = [clean(text) for text in texts]
-    rust = RustTokenizer(models.WordPiece(unk_token="[UNK]"))
-    rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # The trainer numbers continuation characters in the order of a hash map that is seeded anew each time, and ties
-    # between merges follow these numbers. Given as special tokens they have fixed numbers, and so has all else.
-    seen = set().union(*(rust.normalizer.normalize_str(text) for text in cleaned))
-    characters = sorted(c for c in seen if not c.isspace() and not _HAN.match(c))
-    fixed = [*SPECIAL_TOKENS, *(f"##{character}" for character in characters)]
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=fixed, show_progress=False)
-    rust.train_from_iterator(cleaned, trainer=trainer)
-    vocab = rust.get_vocab(with_added_tokens=True)
-    return _bert(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
-
-
-def _bert(model: Any, *, lowercase: bool) -> Tokenizer:
-    rust = RustTokenizer(model)
-    rust.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.add_special_tokens([token for token in SPECIAL_TOKENS if rust.token_to_id(token) is not None])
-    rust.post_processor = _processor(rust)
-    return Tokenizer(rust, _config_files())
-
-
-def _processor(rust: RustTokenizer) -> Any:
-    return processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, rust.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
-    )
-
-
-def _config_files(max_length: int = 512) -> dict[str, Any]:
-    pad, unk, cls, sep, mask = SPECIAL_TOKENS
-    names = {"pad_token": pad, "unk_token": unk, "cls_token": cls, "sep_token": sep, "mask_token": mask}
-    return {
-        "tokenizer_config.json": {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": min(max_length, 1_000_000),
-            **names,
-        }
-    }
-
-
-def _rust_from_file(path: Path) -> RustTokenizer:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise BraidError(f"{path}: {path.stat().st_size:,} bytes is too large for a tokenizer.json")
-    try:
-        return RustTokenizer.from_file(str(path))
-    except Exception as error:
-        raise BraidError(f"{path}: not a tokenizer.json that can be read: {error}") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BraidError(f"{path}: not valid JSON: {error}") from error

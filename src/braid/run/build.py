@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from braid.config.recipe import Recipe
-from braid.data.tokens import Tokenizer, load_tokenizer, tokenizer_from_vocab, train_wordpiece
+from braid.data.tokens import Tokenizer
+from braid.data.vocabularies import load_tokenizer, tokenizer_from_vocab, train
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.pretrained import locate
 from braid.errors import BraidError
@@ -38,7 +39,8 @@ def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | N
     if config.vocab is not None:
         return tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase), None
     texts = [*sample_texts(data, seed=recipe.seed), *sample_documents(recipe)]
-    return train_wordpiece(texts, size=config.vocab_size, lowercase=config.lowercase), None
+    made = train(config.vocab_type, lambda: texts, size=config.vocab_size, lowercase=config.lowercase)
+    return made, None
 
 
 def build_parts(recipe: Recipe, data: ReadData) -> Parts:
