@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from braid.data.example import Example
 from braid.data.tokens import Tokenizer
@@ -28,6 +30,9 @@ SIZES = {"wordpiece": 400, "bpe": 400, "unigram": 120, "character": 200, "word":
 
 def trained(kind: Any, **options: Any) -> Tokenizer:
     return train(kind, lambda: TEXTS, **{"size": SIZES[kind], "lowercase": True, **options})
+
+
+WORDPIECE = {flag: trained("wordpiece", lowercase=flag) for flag in (True, False)}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -63,6 +68,57 @@ def test_offsets_are_those_of_the_users_string(tokenizer: Tokenizer, text: str) 
         low, high = window.offsets[place]
         assert low < unit[1]
         assert high > unit[0] or not text[unit[0] : unit[1]].isprintable()
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.text(max_size=60),
+    st.lists(
+        st.sampled_from(
+            [
+                "the",
+                "quick",
+                "北",
+                "京",
+                "é",
+                "e\u0301",
+                "\u0301",
+                "\x0b",
+                "\x1c",
+                "\x85",
+                "\u200b",
+                "\u3000",
+                "\xa0",
+                " ",
+                "\t",
+                "ſ",
+                "İ",
+                "ẞ",
+                "か\u3099",
+                "\U00020000",
+                "豈",
+                ".",
+                "，",
+                "[SEP]",
+                "##a",
+                "x" * 120,
+                "\ufffd",
+                "\x00",
+                "\u0e33",
+                "ﬁ",
+                "가",
+            ]
+        ),
+        max_size=20,
+    ),
+)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_words_by_themselves_have_the_tokens_of_the_text(lowercase: bool, text: str, parts: list[str]) -> None:
+    tokenizer = WORDPIECE[lowercase]
+    assert tokenizer._piecewise is not None
+    for given_text in (text, "".join(parts)):
+        slow = next(tokenizer.encode_batch([given_text])).ids.tolist()
+        assert tokenizer.encode_ids([given_text])[0].tolist() == slow
 
 
 def test_byte_pairs_spell_any_string() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders
 
+from braid.data.piecewise import Piecewise, piecewise
 from braid.errors import BraidError
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -126,8 +127,17 @@ class Tokenizer:
 
     def encode_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of the pieces of every string, int32, as fast as can be: no offsets are kept."""
-        found = self.rust.encode_batch_fast([clean(text) for text in texts], add_special_tokens=False)
-        return [np.asarray(encoding.ids, dtype=np.int32) for encoding in found]
+        cleaned = [clean(text) for text in texts]
+        if self._piecewise is not None:
+            return self._piecewise(cleaned)
+        return [np.asarray(ids, dtype=np.int32) for ids in self._ids(cleaned)]
+
+    @cached_property
+    def _piecewise(self) -> Piecewise | None:
+        return piecewise(self.rust, self._ids)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _special(self, role: str, usual: Sequence[str]) -> int | None:
         named = self.files.get("tokenizer_config.json", {}).get(role)

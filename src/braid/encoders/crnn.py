@@ -17,7 +17,7 @@ from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.convolution import Convolution, Neighbours
-from braid.nn.recurrent import Recurrent, TimeMajor
+from braid.nn.recurrent import Recurrent
 
 
 class Crnn(OwnVariant):
@@ -57,13 +57,12 @@ class CrnnEncoder(OwnEncoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (what the convolution found first)."""
-        orders = TimeMajor.of(batch), TimeMajor.of(batch, reverse=True)
         neighbours = Neighbours(batch, self.width, causal=False)
         hidden_TD = F.relu(self.convolution(self.embedded(batch), neighbours))
         outputs = [hidden_TD]
         for both in self.layers:
             given_TD = self.dropout(hidden_TD)
-            found = [layer(given_TD, order)[0] for layer, order in zip(both, orders, strict=True)]  # type: ignore[call-overload]
+            found = [both[k](given_TD, batch, reverse=k == 1) for k in range(2)]  # type: ignore[index]
             hidden_TD = torch.cat(found, dim=1)
             outputs.append(hidden_TD)
         return hidden_TD, tuple(outputs)

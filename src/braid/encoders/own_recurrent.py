@@ -15,7 +15,7 @@ from braid.data.batch import Batch
 from braid.encoders.base import Continuation, Encoder
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.errors import BraidError
-from braid.nn.recurrent import Cell, Recurrent, State, TimeMajor
+from braid.nn.recurrent import Cell, Recurrent, State
 
 
 class OneWayVariant(OwnVariant):
@@ -45,24 +45,20 @@ class OneWay(OwnEncoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
-        outputs, _ = self._read(batch)
-        return outputs[-1], tuple(outputs)
-
-    def _read(self, batch: Batch) -> tuple[list[Tensor], list[State]]:
-        order, hidden_TD = TimeMajor.of(batch), self.embedded(batch)
-        outputs, states = [hidden_TD], []
+        hidden_TD = self.embedded(batch)
+        outputs = [hidden_TD]
         for number, layer in enumerate(self.layers):
-            hidden_TD, state = layer(self.dropout(hidden_TD) if number else hidden_TD, order)
+            hidden_TD = layer(self.dropout(hidden_TD) if number else hidden_TD, batch)
             outputs.append(hidden_TD)
-            states.append(state)
-        return outputs, states
+        return outputs[-1], tuple(outputs)
 
     def continuation(self, batch: Batch) -> Continuation:
         """Read the rows and be ready to write on."""
         with torch.no_grad():
-            outputs, states = self._read(batch)
-        lengths_B = batch.cu_seqlens.diff().long()
-        return _WritingOn(self, outputs[-1][batch.cu_seqlens[1:].long() - 1], states, lengths_B)
+            last_TD, outputs = self(batch)
+            given = zip(self.layers, outputs, strict=False)
+            states = [layer.ends(hidden_TD, batch) for layer, hidden_TD in given]  # type: ignore[operator]
+        return _WritingOn(self, last_TD[batch.cu_seqlens[1:].long() - 1], states, batch.cu_seqlens.diff().long())
 
 
 class _WritingOn(Continuation):
@@ -126,12 +122,11 @@ class TwoWay(OwnEncoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first); the first half reads forward."""
-        orders = TimeMajor.of(batch), TimeMajor.of(batch, reverse=True)
         hidden_TD = self.embedded(batch)
         ways, outputs = [hidden_TD, hidden_TD], [hidden_TD]
         for number, both in enumerate(self.layers):
             given = [self.dropout(way) if number else way for way in ways]
-            ways = [layer(way, order)[0] for layer, way, order in zip(both, given, orders, strict=True)]  # type: ignore[call-overload]
+            ways = [both[k](given[k], batch, reverse=k == 1) for k in range(2)]  # type: ignore[index]
             outputs.append(torch.cat(ways, dim=1))
             if not self.apart:
                 ways = [outputs[-1], outputs[-1]]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
-from braid.nn.recurrent import Cell, Recurrent, TimeMajor
+from braid.nn.recurrent import Cell, Recurrent
 
 
 class Rcnn(OwnVariant):
@@ -50,12 +50,12 @@ class RcnnEncoder(OwnEncoder):
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
-        forth, back = TimeMajor.of(batch), TimeMajor.of(batch, reverse=True)
         hidden_TD = self.embedded(batch)
         outputs = [hidden_TD]
         for number, layer in enumerate(self.layers):
             given_TD = self.dropout(hidden_TD) if number else hidden_TD
-            left_TD, right_TD = layer["left"](given_TD, forth)[0], layer["right"](given_TD, back)[0]  # type: ignore[index]
+            left_TD = layer["left"](given_TD, batch)  # type: ignore[index]
+            right_TD = layer["right"](given_TD, batch, reverse=True)  # type: ignore[index]
             hidden_TD = torch.tanh(layer["dense"](torch.cat([left_TD, given_TD, right_TD], dim=1)))  # type: ignore[index]
             outputs.append(hidden_TD)
         return hidden_TD, tuple(outputs)

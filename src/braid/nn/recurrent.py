@@ -1,49 +1,25 @@
 """Recurrent layers over packed rows.
 
-Shape legend: T tokens, B rows, I size of what comes in, D size of what comes out, N rows that are written on.
+Shape legend: T tokens, I size of what comes in, D size of what comes out, N rows, b rows of a block, L its longest row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import pack_sequence
 
-from braid.data.batch import Batch
+from braid.data.batch import AttentionBlock, Batch
 
 Cell = Literal["lstm", "gru"]
 State = tuple[Tensor, ...]
-"""What a layer knows of the rows so far: hidden state (and an LSTM's cell) [1, N, D]."""
+"""What a layer knows of rows so far: hidden state (and an LSTM's cell) [1, N, D]."""
 
-
-@dataclass(frozen=True)
-class TimeMajor:
-    """The order in which torch's recurrent layers want packed rows: all first tokens, all second ones, ..., the longest
-    row first. *index* [T]: which token of the batch stands where; *inverse* [T]: the way back; *sizes* [longest], on
-    the CPU: rows that go on at each step; *rows* [B]: where each row of the batch stands among the sorted."""
-
-    index: Tensor
-    inverse: Tensor
-    sizes: Tensor
-    rows: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch, *, reverse: bool = False) -> TimeMajor:
-        """The order of a batch; *reverse*: each row from its end."""
-        lengths_B = batch.cu_seqlens.diff().long()
-        order_B = lengths_B.argsort(descending=True, stable=True)
-        rank_B = order_B.argsort()
-        places = torch.arange(batch.max_length, device=lengths_B.device)
-        sizes = (lengths_B[:, None] > places).sum(dim=0)
-        before = sizes.cumsum(0) - sizes
-        position_T = batch.positions
-        if reverse:
-            position_T = lengths_B.repeat_interleave(lengths_B) - 1 - position_T
-        inverse_T = before[position_T] + rank_B.repeat_interleave(lengths_B)
-        return cls(inverse_T.argsort(), inverse_T, sizes.cpu(), rank_B)
+ROUND = 8
+"""Rows and lengths of blocks are rounded up to multiples of this: oneDNN compiles a kernel for each shape."""
 
 
 class Recurrent(nn.Module):
@@ -69,17 +45,43 @@ class Recurrent(nn.Module):
         if isinstance(self.cell, nn.LSTM):
             nn.init.ones_(self.cell.get_parameter("bias_ih_l0").data[size : 2 * size])
 
-    def forward(self, hidden_TI: Tensor, order: TimeMajor) -> tuple[Tensor, State]:
-        """States [T, D] of all tokens, and the state behind the end of each row, in the batch's order of rows."""
-        # Recurrences add up over hundreds of steps, and torch's kernels for them are not faster in half precision.
-        with torch.autocast(hidden_TI.device.type, enabled=False):
-            packed = PackedSequence(hidden_TI.float()[order.index], order.sizes)
-            out, last = self.cell(packed)
-        states = last if isinstance(last, tuple) else (last,)
-        return out.data[order.inverse], tuple(state[:, order.rows] for state in states)
+    def forward(self, hidden_TI: Tensor, batch: Batch, *, reverse: bool = False) -> Tensor:
+        """States [T, D] of all tokens; *reverse*: each row read from its end.
+
+        Rows of similar length go together, padded behind their ends, where no real token sees it: torch's kernel for
+        such blocks is several times faster than the one for packed sequences."""
+        turn_T = turned(batch) if reverse else None
+        given = hidden_TI if turn_T is None else hidden_TI[turn_T]
+        found = torch.cat([self._block(given, block) for block in batch.blocks])
+        found = found if batch.restore is None else found[batch.restore]
+        return found if turn_T is None else found[turn_T]
+
+    def _block(self, hidden_TI: Tensor, block: AttentionBlock) -> Tensor:
+        """States of a block's tokens, in the order of `block.tokens`."""
+        rows_bLI = hidden_TI.new_zeros(block.rows * block.longest, hidden_TI.shape[1])
+        rows_bLI = rows_bLI.index_copy(0, block.places, hidden_TI[block.tokens]).view(block.rows, block.longest, -1)
+        rows_bLI = F.pad(rows_bLI, (0, 0, 0, -block.longest % ROUND, 0, -block.rows % ROUND))
+        out_LbD, _ = self.cell(rows_bLI.transpose(0, 1).contiguous())
+        states_bLD = out_LbD[: block.longest, : block.rows].transpose(0, 1).flatten(0, 1)
+        states: Tensor = states_bLD[block.places]
+        return states
+
+    def ends(self, hidden_TI: Tensor, batch: Batch) -> State:
+        """What is known behind the end of each row, in the batch's order of rows."""
+        packed = pack_sequence([hidden_TI[span] for span in batch], enforce_sorted=False)
+        _, last = self.cell(packed)
+        return last if isinstance(last, tuple) else (last,)
 
     def step(self, input_NI: Tensor, state: State) -> tuple[Tensor, State]:
         """One further token of each row: its state [N, D], and what is known now."""
         given = state if isinstance(self.cell, nn.LSTM) else state[0]
         out, last = self.cell(input_NI[None], given)
         return out[0], last if isinstance(last, tuple) else (last,)
+
+
+def turned(batch: Batch) -> Tensor:
+    """[T]: the token that stands where each one would, were its row read from the end."""
+    bounds_B = batch.cu_seqlens.long()
+    lengths_B = bounds_B.diff()
+    both_T = (bounds_B[:-1] + bounds_B[1:] - 1).repeat_interleave(lengths_B)
+    return both_T - torch.arange(batch.n_tokens, device=bounds_B.device)
