@@ -12,6 +12,12 @@ from braid.config.recipe import Recipe
 from conftest import ROOT
 
 RECIPES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))
+PRETRAINING = sorted(
+    str(path.relative_to(ROOT / "recipes" / "pretrain"))
+    for path in (ROOT / "recipes" / "pretrain").rglob("*.yaml")
+    if path.name not in ("2_task.yaml", "3_finetune.yaml")
+)
+"""Those that begin at nothing; the later stages of three need the earlier ones."""
 WHOLE = {
     "zh_ner_cws_weibo.yaml": {"ner": ("f1", 0.35), "cws": ("f1", 0.79)},
     "zh_sentiment_ner.yaml": {"sentiment": ("accuracy", 0.86), "ner": ("f1", 0.55)},
@@ -46,6 +52,27 @@ def needs(recipe: str, request: pytest.FixtureRequest) -> None:
 def test_a_recipe_loads_and_finds_its_files(name: str, at_root: Path, request: pytest.FixtureRequest) -> None:
     needs(name, request)
     assert Recipe.load(f"recipes/{name}").missing_files() == []
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_a_pretraining_recipe_takes_a_few_steps(name: str, at_root: Path, tmp_path: Path) -> None:
+    """On the smallest of its corpora, with nothing else changed."""
+    pytest.importorskip("jieba") if "roberta" in name else None
+    recipe = Recipe.load(f"recipes/pretrain/{name}")
+    assert recipe.missing_files() == []
+    given = recipe.model_dump(mode="json", exclude={"out", "cache"})
+    small = {"type": "documents", "path": str(at_root / "uer_corpora" / "CLUECorpusSmall_5000_lines_bert.txt")}
+    for task in given["tasks"].values():
+        if task["data"]["train"]:
+            task["data"] = {"train": small, "dev": "2%"}
+    given["train"].update(max_steps=2, eval_every=2, batch_tokens=1024, eval_batch_tokens=2048)
+    given["encoder"].update(max_length=64)
+    run = braid.train(
+        Recipe.model_validate({**given, "out": str(tmp_path / "run"), "cache": str(tmp_path / "cache")}),
+        say=lambda message: None,
+    )
+    assert set(run.scores("dev")) == set(given["tasks"])
 
 
 @pytest.mark.data

@@ -66,12 +66,8 @@ def _check_group(recipe: Recipe, names: tuple[str, ...]) -> None:
     disagreements: dict[str, set[Any]] = {
         "make pairs in different ways": {task.pairing for task in tasks.values() if task.pairing != "none"},
         "fill rows in different ways (`fill`)": {task.fill for task in tasks.values() if task.fill is not None},
-        "ask for different `short_rows`": {
-            task.short_rows for task in tasks.values() if "short_rows" in task.model_fields_set
-        },
-        "find words in different ways (`words`)": {
-            task.words for task in tasks.values() if "words" in task.model_fields_set
-        },
+        "ask for different `short_rows`": {task.short_rows for task in tasks.values() if task.short_rows is not None},
+        "find words in different ways (`words`)": {task.words for task in tasks.values() if task.words is not None},
     }
     for what, values in disagreements.items():
         if len(values) > 1:
@@ -214,7 +210,7 @@ class CorpusReader:
         pairing: Pairing = next((task.pairing for task in tasks if task.pairing != "none"), "none")
         if pairing != "none" and fill != "document":
             raise BraidError(f"`{' & '.join(names)}`: pairs are made within documents, so `fill` must be `document`")
-        short = max(task.short_rows for task in tasks)
+        short = next((task.short_rows for task in tasks if task.short_rows is not None), 0.0)
         return RowOptions(max_length=self.max_length, fill=fill, pairing=pairing, short=short)
 
     def _corpus(self, names: tuple[str, ...], data: DataConfig, split: str) -> Corpus:
@@ -232,7 +228,7 @@ class CorpusReader:
 
     def _shards(self, names: tuple[str, ...]) -> Options:
         tasks = text_tasks(self.recipe, names).values()
-        return Options(words=max((task.words for task in tasks), key=lambda kind: kind != "none"))
+        return Options(words=next((task.words for task in tasks if task.words is not None), "none"))
 
     def folder(self, names: tuple[str, ...], split: str) -> Path:
         """Where the shards of a split are in the cache: named by all that they depend on."""

@@ -52,13 +52,16 @@ class TextTask(Task, ABC):
 
     fill: Literal["document", "full", "text"] | None = None
     """What a row holds. `document`: as many whole sentences of one document as it has room for (BERT). `full`: the
-    same, on into the next document (RoBERTa). `text`: one document, cut where too long. None: as the type's paper."""
+    same, on into the next document (RoBERTa). `text`: one document, cut where too long. None: as another task of the
+    group says, or the type's paper."""
 
-    short_rows: float = Field(default=0.0, ge=0, lt=1)
-    """Share of rows made shorter than they could be, at random (BERT: 0.1)."""
+    short_rows: float | None = Field(default=None, ge=0, lt=1)
+    """Share of rows made shorter than they could be, at random (BERT: 0.1). None: as another task of the group says, or
+    none."""
 
-    words: Literal["none", "jieba"] = "none"
-    """Who says where words begin, for masking whole words: the vocabulary alone, or jieba (Chinese)."""
+    words: Literal["none", "jieba"] | None = None
+    """Who says where words begin, for masking whole words: the vocabulary alone, or jieba (Chinese). None: as another
+    task of the group says, or the vocabulary."""
 
     @abstractmethod
     def learn_text(self, text: TextFacts) -> Facts:
