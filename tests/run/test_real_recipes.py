@@ -25,6 +25,7 @@ WHOLE = {
     "en_atis_minilm.yaml": {"intent": ("accuracy", 0.96), "slots": ("f1", 0.93)},
     "en_mtdnn_mix_minilm.yaml": {"mrpc": ("accuracy", 0.68), "stsb": ("pearson", 0.68), "wikiqa": ("map", 0.60)},
     "en_stsb_similarity_minilm.yaml": {"closeness": ("spearman", 0.83)},
+    "en_squad_minilm.yaml": {"answers": ("f1", 0.48)},
     "en_zh_tatoeba.yaml": {"zh": ("bleu", 0.27)},
     "zh_c3.yaml": {"answer": ("accuracy", 0.31)},
     "zh_car_subject_sentiment.yaml": {"subject": ("accuracy", 0.69), "sentiment": ("accuracy", 0.55)},

@@ -1,6 +1,7 @@
 import gzip
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -398,3 +399,22 @@ def test_from_scratch_200_real_pairs_are_learned_by_heart(real_data, tmp_path):
         )
     assert found.flat()[0].tolist() == ids[:, 0].long().tolist()
     assert found.sizes.tolist() == sizes.tolist()
+
+
+def test_targets_can_be_spelt_by_the_encoders_own_vocabulary(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{a} {b}", "label": f"{b} then {a}"} for a in ("ann", "bo", "carl") for b in ("sat", "ran", "slept")
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = braid.Recipe(
+        out=str(tmp_path / "run"),
+        cache=None,
+        encoder={"hidden_size": 32, "layers": 1, "heads": 2, "max_length": 16, "vocab_size": 100},
+        tasks={"t": {"type": "seq2seq", "vocab": "encoder", "data": str(tmp_path / "rows.jsonl")}},
+        train={"epochs": 2, "precision": "fp32", "lr": 1e-3},
+    )
+    model = braid.load(braid.train(recipe, say=lambda message: None))
+    head = model.network.head("t")
+    assert head.vocabulary.size == model.tokenizer.vocab_size  # type: ignore[union-attr]
+    assert head.vocabulary.decode(head.vocabulary.encode("ran then bo")) == "ran then bo"  # type: ignore[union-attr]
+    assert isinstance(model("bo ran")["t"].text, str)

@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from braid.data.labels import canonical, id_of
 from braid.data.tokens import Tokenizer, clean
 from braid.data.units import CJK
 from braid.data.vocabularies import tokenizer_from_vocab
 from braid.errors import LabelError, SkippedLabelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as RustTokenizer
 
 _SPACES_BY_CJK = re.compile(f"(?<=[{CJK}]) +| +(?=[{CJK}])")
 
@@ -124,15 +127,21 @@ def train_bpe(texts: Iterable[str], *, size: int) -> str:
 
 def given_tokenizer(path: Path) -> str:
     """A tokenizer.json of what `vocab:` names."""
-    from tokenizers import decoders
-
     if not path.exists():
         raise LabelError(f"vocab: there is no file {path.resolve()}")
     # Whether a bare vocabulary is of lower-cased text can be seen: it has no piece with a capital letter then.
     cased = path.suffix == ".txt" and any(
         re.search("[A-Z]", line) for line in path.read_text(encoding="utf-8").split("\n") if not line.startswith("[")
     )
-    rust = tokenizer_from_vocab(path, lowercase=not cased).rust
+    return readable_tokenizer(tokenizer_from_vocab(path, lowercase=not cased).rust)
+
+
+def readable_tokenizer(rust: RustTokenizer) -> str:
+    """The tokenizer.json of a tokenizer that can also make text of its pieces."""
+    from tokenizers import Tokenizer as RustTokenizer
+    from tokenizers import decoders
+
+    rust = RustTokenizer.from_str(rust.to_str())
     if rust.decoder is None and type(rust.model).__name__ == "WordPiece":
         rust.decoder = decoders.WordPiece()
     return str(rust.to_str())

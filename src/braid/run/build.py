@@ -12,7 +12,7 @@ from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.pretrained import locate
 from braid.errors import BraidError
 from braid.model.corpora import sample_documents
-from braid.run.dataset import ReadData, sample_texts
+from braid.run.dataset import ReadData, label_texts, sample_texts
 
 DEFAULT_MAX_LENGTH = 512
 
@@ -38,7 +38,7 @@ def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | N
         return load_tokenizer(directory), directory
     if config.vocab is not None:
         return tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase), None
-    texts = [*sample_texts(data, seed=recipe.seed), *sample_documents(recipe)]
+    texts = [*sample_texts(data, seed=recipe.seed), *label_texts(recipe, data), *sample_documents(recipe)]
     made = train(config.vocab_type, lambda: texts, size=config.vocab_size, lowercase=config.lowercase)
     return made, None
 

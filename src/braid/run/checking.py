@@ -11,7 +11,16 @@ from braid.errors import DataError
 from braid.model.corpora import CorpusReader, corpus_groups, fill_in, learn_text, preparing, text_facts, text_tasks
 from braid.model.network import BraidModel, TaskSpec
 from braid.run.build import build_parts
-from braid.run.dataset import check_gold, learn, read_data, skipped_labels, task_of, tokenised, with_targets
+from braid.run.dataset import (
+    check_gold,
+    learn,
+    read_data,
+    skipped_labels,
+    task_of,
+    tokenised,
+    with_targets,
+    with_tokenizer,
+)
 from braid.tools import check as look
 from braid.tools.check import Report
 
@@ -34,6 +43,7 @@ def check(recipe: Recipe) -> Report:
         look.collect(report, error.problems)
         return report
     parts = build_parts(recipe, data)
+    facts = with_tokenizer(recipe, facts, parts.tokenizer)
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
     specs = {name: TaskSpec(task_of(recipe, name), facts[name]) for names in data.groups for name in names}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,21 @@ def learn(recipe: Recipe, data: ReadData) -> dict[str, Facts]:
     if problems:
         raise DataError(problems, title="tasks that cannot learn from their data:")
     return facts
+
+
+def with_tokenizer(recipe: Recipe, facts: Mapping[str, Facts], tokenizer: Tokenizer) -> dict[str, Facts]:
+    """What the tasks learned, completed by what hangs on the encoder's tokenizer."""
+    tasks = labelled(recipe, facts)
+    return {name: tasks[name].with_tokenizer(found, tokenizer) for name, found in facts.items()}
+
+
+def label_texts(recipe: Recipe, data: ReadData) -> Iterator[str]:
+    """Text in labels that a vocabulary of the encoder should hold."""
+    for tasks, read in zip(data.groups, data.reads["train"], strict=True):
+        for name, task in labelled(recipe, tasks).items():
+            for example in read.examples:
+                if example.labels.get(name) is not None:
+                    yield from task.label_texts(example.labels[name])
 
 
 def _first_place(task: LabelledTask, name: str, rows: list[Example], message: str) -> Place | None:

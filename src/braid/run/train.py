@@ -53,6 +53,7 @@ from braid.run.dataset import (
     task_of,
     tokenised,
     with_targets,
+    with_tokenizer,
 )
 from braid.training.memory import keep_freed_memory
 from braid.training.progress import make_progress
@@ -98,6 +99,7 @@ def train(
     data = read_data(recipe)
     facts = learn(recipe, data)
     parts = build_parts(recipe, data)
+    facts = with_tokenizer(recipe, facts, parts.tokenizer)
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}

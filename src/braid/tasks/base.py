@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from braid.config.families import TaskConfig
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
+from braid.data.tokens import Tokenizer
 from braid.data.windows import Layout, UnitKind
 from braid.errors import Place
 from braid.metrics.meter import Meter as Meter
@@ -175,6 +176,14 @@ class LabelledTask(Task, ABC):
         """What the head must know of the training data; *labels* are the non-missing ones, *examples* theirs.
 
         Raises LabelError when there is nothing to learn from (no label at all, one class only, ...)."""
+
+    def label_texts(self, label: Any) -> list[str]:
+        """Text in a label that a vocabulary of the encoder should hold. Default: none."""
+        return []
+
+    def with_tokenizer(self, facts: Facts, tokenizer: Tokenizer) -> Facts:
+        """What `learn` found, completed by what hangs on the encoder's tokenizer. Default: nothing does."""
+        return facts
 
     @abstractmethod
     def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:

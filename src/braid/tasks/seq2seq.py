@@ -28,14 +28,19 @@ from braid.data.target_vocabulary import (
     load_vocabulary,
     read_symbols,
     read_text,
+    readable_tokenizer,
     train_bpe,
 )
+from braid.data.tokens import Tokenizer
 from braid.errors import BraidError, LabelError, SkippedLabelError
 from braid.metrics.generation import GenerationMeter, bleu_tokens, rouge_words
 from braid.nn.decoder import Decoder, DecoderShape
 from braid.nn.generate import Request, Sequences, beam_search, greedy, sampler, write
 from braid.nn.segments import select
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
+
+ENCODER = "encoder"
+"""`vocab: encoder`: the encoder's own tokenizer."""
 
 GENERATION_FLOATS = 2**26
 """Numbers (256 MB in fp32) that logits and cached keys and values may take at most while rows are being written."""
@@ -59,8 +64,8 @@ class Seq2Seq(LabelledTask):
     """`text`: any string. `tags`: a sequence of symbols from an inventory, as a string with spaces or as a list."""
 
     vocab: str | None = None
-    """For `text`: the vocabulary of the targets, a tokenizer.json, a vocab.txt or a directory with a tokenizer (the
-    encoder's own, say). Predictions have what its decoder restores: a vocab.txt loses case and some spaces.
+    """For `text`: the vocabulary of the targets, `encoder` for the encoder's own, or a tokenizer.json, a vocab.txt or a
+    directory with a tokenizer. Predictions have what its decoder restores: a vocab.txt loses case and some spaces.
     None: a byte-level BPE that restores every string is trained on the training targets; no token of it has
     two Chinese characters. The decoder has its own embeddings in any case."""
 
@@ -151,11 +156,22 @@ class Seq2Seq(LabelledTask):
         facts["short"] = 2 * sum(short) > len(short)
         if self.target == "tags":
             facts["labels"] = inventory({symbol for target in targets for symbol in target}, self.labels)
+        elif self.vocab == ENCODER:
+            facts["tokenizer"] = None
         elif self.vocab is not None:
             facts["tokenizer"] = given_tokenizer(Path(self.vocab))
         else:
             facts["tokenizer"] = train_bpe(texts, size=self.vocab_size)
         return facts
+
+    def label_texts(self, label: Any) -> list[str]:
+        """The target, where the encoder's vocabulary is to spell it."""
+        target = self._readable(label) if self.vocab == ENCODER else None
+        return [target] if isinstance(target, str) else []
+
+    def with_tokenizer(self, facts: Facts, tokenizer: Tokenizer) -> Facts:
+        """With the encoder's tokenizer, where the recipe asks for it."""
+        return {**facts, "tokenizer": readable_tokenizer(tokenizer.rust)} if self.vocab == ENCODER else facts
 
     def _readable(self, label: Any) -> str | list[str] | None:
         """A label as `encode` reads it; None where that would raise, with the row's place."""
