@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
-from braid.encoders.own import OwnEncoder, OwnVariant
+from braid.encoders.own import MAX_SIZE, OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.embeddings import EmbeddingKind
@@ -26,7 +26,7 @@ class Attn(OwnVariant):
     embedding: EmbeddingKind = "word_position_segment"
     """What tokens become at first: a vector for each word, with its position and segment (BERT), or with waves."""
 
-    heads: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1, le=MAX_SIZE)
     """Attention heads. None: hidden size / 64."""
 
     def make(self, vocab_size: int, pad_id: int) -> OwnEncoder:

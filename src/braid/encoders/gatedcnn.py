@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.encoders.base import Continuation
-from braid.encoders.own import OwnEncoder, OwnVariant
+from braid.encoders.own import MAX_LAYERS, OwnEncoder, OwnVariant
 from braid.encoders.rereading import Rereading
 from braid.nn.convolution import Convolution, Neighbours
 
@@ -27,7 +27,7 @@ class GatedCnn(OwnVariant):
     kernel_size: int = Field(default=3, ge=1, le=99)
     """Tokens that one convolution sees."""
 
-    block_size: int = Field(default=2, ge=1)
+    block_size: int = Field(default=2, ge=1, le=MAX_LAYERS)
     """Layers between what comes in and where it is added."""
 
     causal: bool = False

@@ -6,6 +6,7 @@ Shape legend: T tokens, D hidden size.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from braid.config.families import EncoderConfig
 from braid.data.batch import Batch
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.weights import Checkpoint, read_config
@@ -21,6 +23,9 @@ from braid.nn.embeddings import EmbeddingKind, TokenEmbeddings
 
 MAX_SIZE, MAX_LAYERS, MAX_VOCABULARY = 2**14, 128, 2**24
 """What no encoder of these kinds comes near."""
+
+SHOWN = 20
+"""How many misfits of a checkpoint a message names."""
 
 
 class OwnVariant(EncoderVariant):
@@ -60,19 +65,15 @@ class OwnVariant(EncoderVariant):
 
     def load(self, directory: Path) -> Encoder:
         variant, vocab_size, pad_id = self._saved(read_config(directory), directory / "config.json")
+        checkpoint = Checkpoint(directory)
+        if not any(name.startswith(f"layers.{variant.layers - 1}.") for name in checkpoint.shapes):
+            raise BraidError(f"{directory}: config.json asks for {variant.layers} layers, the weights hold fewer")
         with torch.device("meta"):
             encoder = variant.make(vocab_size, pad_id)
-        checkpoint = Checkpoint(directory)
         expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-        wrong = [f"missing: {name}" for name in expected if name not in checkpoint.shapes]
-        wrong += [
-            f"{name} is {list(found)}, config.json says {list(expected[name])}"
-            for name, found in checkpoint.shapes.items()
-            if name in expected and found != expected[name]
-        ]
-        if wrong:
-            raise BraidError("\n    ".join([f"the weights in {directory} do not fit its config.json:", *wrong[:20]]))
-        encoder.load_state_dict(checkpoint.read(list(expected)), assign=True)
+        _check_weights(expected, checkpoint.shapes, directory)
+        weights = {name: tensor.float() for name, tensor in checkpoint.read(list(expected)).items()}
+        encoder.load_state_dict(weights, assign=True)
         for parameter in encoder.parameters():
             parameter.requires_grad_(True)
         return encoder
@@ -82,20 +83,17 @@ class OwnVariant(EncoderVariant):
         if config.get("model_type") != f"braid-{self.type}":
             kind = str(config.get("model_type")).removeprefix("braid-")
             raise BraidError(f"{where}: a {kind!r} encoder; the recipe says `type: {self.type}`")
-        given = dict(config.get("braid") or {})
-        if self.dropout is not None:
-            given["dropout"] = self.dropout
+        options = config.get("braid")
+        if not isinstance(options, dict):
+            raise BraidError(f"{where}: `braid` holds no options")
+        given = options if self.dropout is None else {**options, "dropout": self.dropout}
         try:
             variant = type(self).model_validate({**given, "type": self.type})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise BraidError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        vocab_size, pad_id = config.get("vocab_size"), config.get("pad_token_id", 0)
-        if not isinstance(vocab_size, int) or not 0 < vocab_size <= MAX_VOCABULARY:
-            raise BraidError(f"{where}: vocab_size is {vocab_size!r}, not in 1..{MAX_VOCABULARY:,}")
-        if not isinstance(pad_id, int) or not 0 <= pad_id < vocab_size:
-            raise BraidError(f"{where}: pad_token_id is {pad_id!r}, not in 0..{vocab_size - 1:,}")
-        return variant, vocab_size, pad_id
+            wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:SHOWN]]
+            raise BraidError(f"{where}: wrong options of the encoder:\n    " + "\n    ".join(wrong)) from error
+        vocab_size = _whole(config, "vocab_size", where, least=1, most=MAX_VOCABULARY)
+        return variant, vocab_size, _whole(config, "pad_token_id", where, least=0, most=vocab_size - 1)
 
     def embeddings(self, vocab_size: int) -> TokenEmbeddings:
         """Fresh embeddings."""
@@ -148,9 +146,7 @@ class OwnEncoder(Encoder):
 
     def hf_config(self) -> dict[str, Any]:
         """config.json: transformers' names for what has one there, all options under `braid`."""
-        options = self.variant.model_dump(
-            mode="json", exclude={"type", "pretrained", "vocab", "max_length", "stride", "vocab_size", "lowercase"}
-        )
+        options = self.variant.model_dump(mode="json", exclude={"type", *EncoderConfig.model_fields})
         return {
             "architectures": [type(self).__name__],
             "model_type": f"braid-{self.variant.type}",
@@ -165,3 +161,31 @@ class OwnEncoder(Encoder):
     def hf_state(self) -> dict[str, Tensor]:
         """The module's own weights."""
         return dict(self.state_dict())
+
+
+def _whole(config: Mapping[str, Any], key: str, where: Path, *, least: int, most: int) -> int:
+    """A whole number of a config.json. Raises BraidError for anything else."""
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise BraidError(f"{where}: {key} is {value!r}, not in {least:,}..{most:,}")
+    return value
+
+
+def _check_weights(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], directory: Path
+) -> None:
+    """Every tensor there, of the size that the config says, and none that the encoder would leave out. Raises
+    BraidError naming all that are not."""
+    # Tensors elsewhere, as of a head, are none of its business.
+    parts = {name.split(".")[0] for name in expected}
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} has no place" for name in found if name not in expected and name.split(".")[0] in parts]
+    wrong += [
+        f"{name} is {list(found[name])}, config.json says {list(size)}"
+        for name, size in expected.items()
+        if found.get(name, size) != size
+    ]
+    if wrong:
+        more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+        lines = [f"the weights in {directory} do not fit its config.json:", *wrong[:SHOWN], *more]
+        raise BraidError("\n    ".join(lines))

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from braid.data.batch import AttentionBlock, Batch
-from braid.encoders.own import OwnEncoder, OwnVariant
+from braid.encoders.own import MAX_SIZE, OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.embeddings import EmbeddingKind
@@ -33,10 +33,10 @@ class Synt(OwnVariant):
     """`dense`: each token says by itself how much it looks at each position. `random`: that is learned for each pair of
     positions, whatever stands there."""
 
-    heads: int | None = Field(default=None, ge=1)
+    heads: int | None = Field(default=None, ge=1, le=MAX_SIZE)
     """Attention heads. None: hidden size / 64."""
 
-    intermediate_size: int | None = Field(default=None, ge=2)
+    intermediate_size: int | None = Field(default=None, ge=2, le=4 * MAX_SIZE)
     """Inner size of the feed-forward. None: four times the hidden size."""
 
     max_positions: int = Field(default=128, ge=8, le=4096)

@@ -27,7 +27,8 @@ class Neighbours:
     def gather(self, hidden_TD: Tensor) -> Tensor:
         """[T, K * D]: every token's neighbours, zeros where its row ends."""
         padded = torch.cat([hidden_TD, hidden_TD.new_zeros(1, hidden_TD.shape[1])])
-        return padded[self.index_TK].flatten(1)
+        # Faster than `padded[index]` on a CPU, most of all on the way back.
+        return padded.index_select(0, self.index_TK.flatten()).view(len(hidden_TD), -1)
 
 
 class Convolution(nn.Module):

@@ -1,10 +1,11 @@
 """Ways to make vectors of tokens.
 
-Shape legend: T tokens, V vocabulary, M embedding size, D hidden size.
+Shape legend: T tokens, V vocabulary, M embedding size, D hidden size, L longest row.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -17,8 +18,6 @@ EmbeddingKind = Literal["word", "word_position_segment", "sinusoidal"]
 Vaswani et al. (2017), arXiv 1706.03762, section 3.5."""
 
 SEGMENTS = 2
-WAVES = 4096
-"""Positions whose waves are kept; further ones are computed when they are needed."""
 
 
 class TokenEmbeddings(nn.Module):
@@ -60,8 +59,9 @@ class TokenEmbeddings(nn.Module):
         if self.position is not None and self.segment is not None and self.norm is not None:
             hidden_TM = self.norm(hidden_TM + self.position(positions_T) + self.segment(segments_T))
         elif self.kind == "sinusoidal":
-            size = max(WAVES, int(positions_T.max()) + 1 if len(positions_T) else 0)
-            waves = sinusoids(size, hidden_TM.shape[-1]).to(hidden_TM)
-            hidden_TM = hidden_TM + waves[positions_T]
+            longest, size = int(positions_T.max()) + 1 if len(positions_T) else 0, hidden_TM.shape[-1]
+            waves_LM = sinusoids(longest, size, hidden_TM.device).to(hidden_TM.dtype)
+            # Fresh words are small; as loud as the waves they are heard (Vaswani et al. 2017, section 3.4).
+            hidden_TM = hidden_TM * math.sqrt(size) + waves_LM[positions_T]
         hidden_TM = self.dropout(hidden_TM)
         return hidden_TM if self.project is None else self.project(hidden_TM)
