@@ -32,6 +32,7 @@ lint: install
 bench: install
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/prepare.py
 
 clean:
 	rm -rf $(VENV) runs .braid_cache

@@ -54,6 +54,7 @@ def test_every_command_exists() -> None:
     from braid.cli import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+    known |= {str(group.name) for group in app.registered_groups}
     used = set(re.findall(r"^    (?:.*\| )?braid (\w+)", README, re.M))
     assert used
     assert used <= known

@@ -10,12 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from braid.cli_language import AsJson, Overrides, RecipeArgument, RunArgument, cloze, generate, prepare
 from braid.errors import BraidError, Interrupted
 
 if TYPE_CHECKING:
@@ -31,14 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Changes to the recipe: train.lr=3e-5 tasks.ner.crf=true", show_default=False),
-]
-RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _debug = False
 
@@ -78,7 +71,9 @@ def train(
     loaded = Recipe.load(recipe, overrides or [])
     run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
     _print_figures(run.metrics, run.main)
-    print(f"model: {run.directory}   try: braid predict {run.directory}", file=sys.stderr)
+    kinds = {loaded.tasks[name].type for name in run.main}
+    command = "cloze" if kinds <= {"mlm", "nsp", "sop"} else "generate" if kinds == {"clm"} else "predict"
+    print(f"model: {run.directory}   try: braid {command} {run.directory}", file=sys.stderr)
 
 
 @app.command()
@@ -143,138 +138,36 @@ def predict(
             sink.close()
 
 
-@app.command()
-def prepare(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the shards; without it, the recipe's cache.")] = None,
-    shard: Annotated[str, typer.Option(help="Which part of the work, `3/8`; with --out.")] = "1/1",
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "train",
-) -> None:
-    """Tokenise the corpora of a recipe into shards, before training or on several machines."""
-    from braid.config.recipe import Recipe
-    from braid.run.preparing import prepare as run_prepare
+for language_command in (prepare, generate, cloze):
+    app.command()(language_command)
 
-    for line in run_prepare(Recipe.load(recipe, overrides or []), out=out, shard=shard, split=split):
-        print(line)
-
-
-@app.command()
-def generate(
-    run: RunArgument,
-    prompts: Annotated[
-        list[str] | None, typer.Argument(help="Prompts; without any, one a line of standard input.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="The clm task, where there are several.")] = None,
-    longest: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens to write at most.")] = 100,
-    beams: Annotated[int, typer.Option(min=1, help="Search the best of so many; 1 is greedy.")] = 1,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw tokens at random.")] = False,
-    temperature: Annotated[float, typer.Option(min=0.01, help="With --sample: logits are divided by this.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="With --sample: of so many most probable tokens.")] = None,
-    top_p: Annotated[
-        float, typer.Option(min=0.01, max=1, help="With --sample: of those that make up this share.")
-    ] = 1.0,
-    repetition_penalty: Annotated[float, typer.Option(min=0.1, help="Above 1: tokens that are there get rarer.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="With --sample: another seed, another text.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Write on from prompts with a language model (a clm task)."""
-    import braid
-
-    given = prompts or [line.rstrip("\n") for line in sys.stdin]
-    model = braid.load(run)
-    options: dict[str, Any] = {
-        "longest": longest,
-        "beams": beams,
-        "sample": sample,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-    }
-    streaming = len(given) == 1 and not as_json and sys.stdout.isatty() and (sample or beams == 1)
-    if streaming:
-        from braid.predict.generate import gap
-
-        shown = ""
-
-        def told(text: str) -> None:
-            nonlocal shown
-            # A character of several tokens is not whole before its last one.
-            whole = given[0] + gap(model.tokenizer, given[0], text) + text
-            if whole.startswith(shown) and not whole.endswith("\ufffd"):
-                print(whole[len(shown) :], end="", flush=True)
-                shown = whole
-
-        model.generate(given, task=task, told=told, **options)
-        print()
-        return
-    for found in model.generate(given, task=task, **options):
-        if as_json:
-            print(json.dumps(asdict(found), ensure_ascii=False))
-        else:
-            print(found.whole)
-
-
-@app.command()
-def cloze(
-    run: RunArgument,
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts with [MASK]; without any, lines of standard input.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="The mlm task, where there are several.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Guesses for each mask.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Where a text without a mask gets one.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Fill the masks of texts with a masked language model (an mlm task)."""
-    import braid
-
-    given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    for found in braid.load(run).cloze(given, task=task, top=top, seed=seed):
-        if as_json:
-            print(json.dumps(found.to_json(), ensure_ascii=False))
-            continue
-        print(found.text)
-        for number, blank in enumerate(found.blanks, 1):
-            guesses = "  ".join(f"{guess.token} {guess.probability:.3f}" for guess in blank.guesses)
-            was = f"  (was {blank.original})" if blank.original is not None else ""
-            print(f"  {number}: {guesses}{was}")
-
-
-vocab = typer.Typer(help="Vocabularies.", no_args_is_help=True)
+vocab = typer.Typer(help="Make vocabularies.", no_args_is_help=True)
 app.add_typer(vocab, name="vocab")
-
-
-@vocab.callback()
-def vocab_options() -> None:
-    """Make vocabularies."""
 
 
 @vocab.command("build")
 def vocab_build(
-    files: Annotated[list[str], typer.Argument(help="Text files, a document or sentence a line; patterns in quotes.")],
-    out: Annotated[Path, typer.Option(help="Folder for the tokenizer.")],
+    corpus: Annotated[
+        list[str], typer.Argument(help="Text files, a document or sentence a line, or jsonl; patterns in quotes.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the tokenizer.", show_default=False)],
     kind: Annotated[str, typer.Option("--type", help="wordpiece, bpe, unigram, character or word.")] = "wordpiece",
-    size: Annotated[int, typer.Option(min=6, help="Tokens at most.")] = 21128,
-    lowercase: Annotated[bool, typer.Option(help="Fold case and accents.")] = True,
-    min_frequency: Annotated[int, typer.Option(min=0, help="How often a token must occur.")] = 2,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read so many documents at most.")] = None,
+    size: Annotated[int, typer.Option(help="Tokens at most, special ones included.")] = 21128,
+    lowercase: Annotated[
+        bool | None, typer.Option("--lowercase/--no-lowercase", help="Fold case; without either, all but bpe do.")
+    ] = None,
+    min_frequency: Annotated[
+        int, typer.Option(min=0, help="How often characters, words and pairs of pieces must occur.")
+    ] = 2,
+    limit: Annotated[int | None, typer.Option(min=1, help="Documents to read at most.")] = None,
     column: Annotated[str | None, typer.Option(help="Where the text is, in files with several columns.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a vocabulary that is there.")] = False,
 ) -> None:
     """Train a vocabulary on texts; writes a tokenizer that recipes name as `encoder.vocab`."""
-    from typing import get_args
-
-    from braid.data.vocabularies import VocabularyType
-    from braid.errors import did_you_mean
     from braid.tools.vocab import build_vocab
 
-    if kind not in get_args(VocabularyType):
-        raise BraidError(f"--type {kind}: {did_you_mean(kind, get_args(VocabularyType))}")
     built = build_vocab(
-        files,
+        corpus,
         out,
         kind=kind,  # type: ignore[arg-type]
         size=size,
@@ -284,8 +177,9 @@ def vocab_build(
         column=column,
         overwrite=overwrite,
     )
-    print(f"{out}: {built.size:,} tokens; {built.characters:.2f} characters a token, {built.unknown:.2%} unknown")
-    print(f"{built.text!r}: {' '.join(built.tokens)}")
+    print(f"{out}: a {built.kind} vocabulary of {built.size:,} tokens from {built.documents:,} documents")
+    print(f"in a sample of them: {built.characters:.2f} characters a token, {built.unknown:.2%} of tokens unknown")
+    print(f"for example: {' '.join(built.tokens)}")
 
 
 @app.command()

@@ -76,7 +76,9 @@ def test_bert_pretrains_evaluates_and_fills_blanks(tmp_path: Path, corpus: Path)
     assert len(filled[0].blanks[0].guesses) == 3
     assert filled[1].blanks[0].original is not None
     assert "[MASK]" in filled[1].text
-    assert model("anna").predictions == {}
+    with pytest.raises(BraidError, match="braid cloze"):
+        model("anna")
+    assert model.embed(["anna"]).shape == (1, 32)
     with pytest.raises(BraidError, match="`clm` task"):
         model.generate("anna")
 

@@ -112,13 +112,14 @@ class EncoderConfig(Variant):
 
     vocab_type: Literal["wordpiece", "bpe", "unigram", "character", "word"] = "wordpiece"
     """What a trained vocabulary holds: pieces of words (BERT), byte pairs (GPT-2), SentencePiece's unigrams,
-    characters, or words between spaces."""
+    characters, or words between spaces. It also says what the lines of a vocab.txt are: pieces, characters or words."""
 
     vocab_size: int = Field(default=8000, ge=64)
     """Most tokens of the vocabulary that is trained when there is neither `pretrained` nor `vocab`."""
 
-    lowercase: bool = True
-    """Whether a trained vocabulary folds case and accents (as BERT's uncased and Chinese ones do)."""
+    lowercase: bool | None = None
+    """Whether a trained vocabulary, or a vocab.txt, folds case (and accents, of word pieces, as BERT's uncased and
+    Chinese ones do). None: yes, but a trained `bpe` keeps every string as it is."""
 
 
 class DataConfig(Config):

@@ -27,6 +27,16 @@ _WIDE = "\u2e80-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00
 _BETWEEN_HAN = re.compile(f"(?<=[{_WIDE}]) +| +(?=[{_WIDE}])")
 """Spaces beside characters that are written without any."""
 
+USUAL_NAMES = {
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+"""How special tokens are called where nothing says so, by transformers' names of their roles."""
+_FILLERS = ("[UNK]", "<unk>", "<|endoftext|>", "</s>", "[PAD]", "<pad>")
+
 
 @dataclass(frozen=True)
 class Template:
@@ -84,33 +94,33 @@ class Tokenizer:
     @cached_property
     def pad_id(self) -> int:
         """Id of the padding token; 0 where there is none."""
-        return self._special("pad_token", ("[PAD]", "<pad>")) or 0
+        return self._special("pad_token") or 0
 
     @cached_property
     def unk_id(self) -> int | None:
         """Id of the token for what is not in the vocabulary; None where there is none."""
-        return self._special("unk_token", ("[UNK]", "<unk>"))
+        return self._special("unk_token")
 
     @cached_property
     def cls_id(self) -> int | None:
         """Id of the token that begins a text; None where there is none."""
-        return self._special("cls_token", ("[CLS]", "<s>"))
+        return self._special("cls_token")
 
     @cached_property
     def sep_id(self) -> int | None:
         """Id of the token that ends a text; None where there is none."""
-        return self._special("sep_token", ("[SEP]", "</s>"))
+        return self._special("sep_token")
 
     @cached_property
     def mask_id(self) -> int | None:
         """Id of the token that hides another; None where there is none."""
-        return self._special("mask_token", ("[MASK]", "<mask>"))
+        return self._special("mask_token")
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of all special tokens."""
         added = {number for number, token in self.rust.get_added_tokens_decoder().items() if token.special}
-        named = {self._special("pad_token", ("[PAD]", "<pad>")), self.unk_id, self.cls_id, self.sep_id, self.mask_id}
+        named = {self._special(role) for role in USUAL_NAMES}
         return frozenset(added | {number for number in named if number is not None})
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -139,13 +149,19 @@ class Tokenizer:
     def _ids(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _special(self, role: str, usual: Sequence[str]) -> int | None:
-        named = self.files.get("tokenizer_config.json", {}).get(role)
-        named = named.get("content") if isinstance(named, dict) else named
-        for token in (named, *usual):
+    def _special(self, role: str) -> int | None:
+        given = [self.files.get(name, {}).get(role) for name in ("tokenizer_config.json", "special_tokens_map.json")]
+        named = [token.get("content") if isinstance(token, dict) else token for token in given]
+        for token in (*named, *USUAL_NAMES[role]):
             if isinstance(token, str) and (found := self.rust.token_to_id(token)) is not None:
                 return int(found)
         return None
+
+    @cached_property
+    def _filler(self) -> int:
+        # Read off the Rust tokenizer alone: it is all that tokenising processes are handed.
+        found = (self.rust.token_to_id(name) for name in _FILLERS)
+        return next((int(number) for number in found if number is not None), 0)
 
     @cached_property
     def template(self) -> Template:
@@ -163,8 +179,15 @@ class Tokenizer:
         )
 
     def encode_batch(self, texts: Sequence[str]) -> Iterator[Tokens]:
-        """Pieces and offsets of every string. Lone surrogates are read as U+FFFD, which moves no offset."""
+        """Pieces and offsets of every string. Lone surrogates are read as U+FFFD, which moves no offset.
+
+        A string without pieces is one token for the unknown where no special token stands around a text (GPT-2), since
+        a row needs one."""
+        bare = self.template.single_cost == 0
         for encoding in self.rust.encode_batch([clean(text) for text in texts], add_special_tokens=False):
+            if bare and not encoding.ids:
+                yield Tokens(np.array([self._filler], dtype=np.int32), np.zeros((1, 2), dtype=np.int32))
+                continue
             offsets = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)
             yield Tokens(np.asarray(encoding.ids, dtype=np.int32), offsets)
 

@@ -87,16 +87,21 @@ def continue_prompts(
         ids = [token for token in found.ids[number, :size].tolist() if token != end]
         score = float(found.log_probs[number, :size].mean()) if size else 0.0
         text = tokenizer.decode(ids)
-        out.append(Continued(prompt, text, prompt + gap(tokenizer, prompt, text) + text, score))
+        out.append(Continued(prompt, text, joined(tokenizer, prompt, ids), score))
     return out
 
 
-def gap(tokenizer: Tokenizer, before: str, behind: str) -> str:
-    """What stands between two texts: a space between words, where the vocabulary itself keeps none."""
-    if tokenizer.rust.decoder is not None or not before or not behind:
-        return ""
-    words = (before[-1] + behind[0]).isascii() and not before[-1].isspace() and behind[0].isalnum()
-    return " " if words else ""
+def joined(tokenizer: Tokenizer, prompt: str, ids: Sequence[int]) -> str:
+    """A prompt and what was written behind it, with a space between where one belongs: a byte-level vocabulary writes
+    it itself, SentencePiece's marks it, WordPiece keeps none, so that it stands between words of letters."""
+    text = tokenizer.decode(ids)
+    if not prompt or not text or prompt[-1].isspace() or text[0].isspace():
+        return prompt + text
+    if tokenizer.rust.decoder is not None:
+        apart = tokenizer.tokens(ids[:1])[0].startswith("▁")
+    else:
+        apart = (prompt[-1] + text[0]).isascii() and text[0].isalnum()
+    return f"{prompt} {text}" if apart else prompt + text
 
 
 def _choice(writing: Writing, request: Request, device: torch.device) -> Callable[[Tensor, Tensor, int], Tensor]:

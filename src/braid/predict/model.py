@@ -30,7 +30,7 @@ from braid.model.network import TaskSpec
 from braid.model.precision import autocast, device_of, resolve
 from braid.nn.pooling import Pooler
 from braid.predict.cloze import Filled, fill
-from braid.predict.generate import Continued, Writing, continue_prompts
+from braid.predict.generate import Continued, Writing, continue_prompts, joined
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
@@ -181,9 +181,10 @@ class Model:
         **options: Any,
     ) -> list[Continued]:
         """Continue prompts with the `clm` task *task* (None: the first one). Options: those of
-        `braid.predict.generate.Writing`; *told* hears the first continuation so far, token by token.
+        `braid.predict.generate.Writing`; *told* hears the first prompt with its continuation so far, token by token.
 
         Raises BraidError for a model without such a task, or a prompt without room."""
+        given = [prompts] if isinstance(prompts, str) else list(prompts)
         name = self._text_task("clm", task)
         head = self.network.head(name)
         assert isinstance(head, ClmHead)
@@ -191,10 +192,10 @@ class Model:
             self.network.encoder,
             head,
             self.tokenizer,
-            [prompts] if isinstance(prompts, str) else list(prompts),
+            given,
             Writing(**options),
             device=self.device,
-            told=lambda ids: told(self.tokenizer.decode(ids)),
+            told=lambda ids: told(joined(self.tokenizer, given[0], ids)),
         )
 
     def cloze(
@@ -245,6 +246,11 @@ class Model:
 
     def _wanted(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         known = [name for name, spec in self.network.specs.items() if spec.predicts]
+        if not known:
+            raise BraidError(
+                f"no task of {self.directory} says anything of new texts; a language model fills blanks (`braid "
+                "cloze`) or writes on (`braid generate`), and any model makes vectors (`model.embed`)"
+            )
         if tasks is None:
             return tuple(known)
         names = (tasks,) if isinstance(tasks, str) else tuple(dict.fromkeys(tasks))

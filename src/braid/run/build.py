@@ -37,7 +37,8 @@ def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | N
         directory = locate(config.pretrained)
         return load_tokenizer(directory), directory
     if config.vocab is not None:
-        return tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase), None
+        made = tokenizer_from_vocab(Path(config.vocab), lowercase=config.lowercase, kind=config.vocab_type)
+        return made, None
     texts = [*sample_texts(data, seed=recipe.seed), *label_texts(recipe, data), *sample_documents(recipe)]
     made = train(config.vocab_type, lambda: texts, size=config.vocab_size, lowercase=config.lowercase)
     return made, None
