@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from braid.data.corpus.rows import CorpusRows, RowOptions, choose
 from braid.data.corpus.shards import Corpus
 from braid.data.corpus.tokenise import LONGEST
 from braid.data.sources.base import Source
+from braid.data.token_worker import start
 from braid.data.tokens import Tokenizer
 from braid.data.vocabularies import train_wordpiece
 from braid.errors import BraidError, DataError
@@ -235,6 +237,15 @@ def test_processes_make_what_one_makes(tmp_path: Path, tokenizer: Tokenizer) -> 
     for a, b in zip(one.parts, two.parts, strict=True):
         assert (a.ids == b.ids).all()
         assert (a.sentences == b.sentences).all()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_processes() -> None:
+    processes = start("braid.data.corpus.worker", 1, b"{}")
+    try:
+        assert os.getpgid(processes[0].pid) != os.getpgrp()
+    finally:
+        processes[0].kill()
+        processes[0].wait()
 
 
 def test_another_tokenizer_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:

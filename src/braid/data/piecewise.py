@@ -24,7 +24,7 @@ HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 LONGEST = 40
 """Characters of a word that is remembered; longer ones hardly come again."""
 
-MOST = 2_000_000
+MOST = 500_000
 """Words that are remembered."""
 
 Encode = Callable[[list[str]], list[list[int]]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from braid.data.cache import TokenRows, cache_key, record_batch, write
 from braid.data.example import Example
-from braid.data.token_worker import read_message, write_message
+from braid.data.token_worker import read_message, start, write_message
 from braid.data.tokens import Tokenizer
 from braid.data.windows import WindowOptions, tokenise
 from braid.errors import BraidError
@@ -80,15 +79,9 @@ def _in_processes(
 ) -> Iterator[pa.RecordBatch]:
     """Chunks dealt to `n` processes, results in order. A thread talks to each; at most 2n chunks are under way."""
     setup = json.dumps({"tokenizer": tokenizer.rust.to_str(), "options": asdict(options)}).encode()
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "braid.data.token_worker"]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) for _ in range(n)
-    ]
+    processes = start("braid.data.token_worker", n, setup)
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     for process in processes:
-        assert process.stdin is not None
-        write_message(process.stdin, setup)
         idle.put(process)
 
     def work(first: int, chunk: Sequence[Example]) -> pa.RecordBatch:

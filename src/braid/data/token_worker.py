@@ -9,7 +9,9 @@ Messages are length-prefixed (8 bytes, little endian): first the set-up, then a 
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
 import sys
 from typing import IO
 
@@ -38,6 +40,21 @@ def read_message(stream: IO[bytes]) -> bytes | None:
     (size,) = struct.unpack("<Q", head)
     content = stream.read(size)
     return content if len(content) == size else None
+
+
+def start(module: str, n: int, setup: bytes) -> list[subprocess.Popen[bytes]]:
+    """`n` processes that run a module and have read their set-up. Ctrl-C in a terminal does not reach them: who started
+    them ends them."""
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-m", module]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, process_group=0)
+        for _ in range(n)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        write_message(process.stdin, setup)
+    return processes
 
 
 def main() -> None:

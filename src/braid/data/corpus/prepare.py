@@ -11,7 +11,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from braid.data.corpus.documents import CHUNK_CHARACTERS, Documents, chunks
 from braid.data.corpus.tokenise import Words, part_of, sentence_ends
 from braid.data.sources.base import Source
 from braid.data.textfile import sha256_of
-from braid.data.token_worker import read_message, write_message
+from braid.data.token_worker import read_message, start, write_message
 from braid.data.tokens import Tokenizer
 from braid.errors import BraidError, DataError, Problem
 
@@ -163,15 +162,9 @@ def _in_processes(
 ) -> Iterator[dict[str, int]]:
     """A thread talks to each process; at most n + 1 chunks are under way, so memory stays flat."""
     setup = json.dumps({"tokenizer": tokenizer.rust.to_str(), "folder": str(folder), "words": options.words}).encode()
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "braid.data.corpus.worker"]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) for _ in range(n)
-    ]
+    processes = start("braid.data.corpus.worker", n, setup)
     idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
     for process in processes:
-        assert process.stdin is not None
-        write_message(process.stdin, setup)
         idle.put(process)
 
     def work(number: int, documents: list[str]) -> dict[str, int]:
