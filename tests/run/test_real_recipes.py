@@ -28,6 +28,7 @@ WHOLE = {
     "en_squad_minilm.yaml": {"answers": ("f1", 0.48)},
     "en_zh_tatoeba.yaml": {"zh": ("bleu", 0.27)},
     "zh_chnsenticorp_lstm.yaml": {"sentiment": ("accuracy", 0.87)},
+    "zh_douban_lstm.yaml": {"sentiment": ("accuracy", 0.79)},
     "zh_c3.yaml": {"answer": ("accuracy", 0.31)},
     "zh_car_subject_sentiment.yaml": {"subject": ("accuracy", 0.69), "sentiment": ("accuracy", 0.55)},
     "zh_cmrc2018.yaml": {"answers": ("f1", 0.07)},
