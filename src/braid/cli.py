@@ -110,6 +110,7 @@ def predict(
     from braid.data.progress import bar
     from braid.predict import conllu
     from braid.predict.inputs import read_inputs
+    from braid.predict.output import written
 
     if format not in ("jsonl", "conllu"):
         raise BraidError(f"--format {format}: there are jsonl and conllu")
@@ -120,9 +121,8 @@ def predict(
     interactive = file == "-" and sys.stdin.isatty()
     treebank = file.removesuffix(".gz").endswith(".conllu")
     inputs = conllu.examples(file) if treebank else read_inputs(file)
-    sink = open(output, "w", encoding="utf-8") if output else sys.stdout  # noqa: SIM115
-    try:
-        options = {"chunk": 1} if interactive else {}
+    options = {"chunk": 1} if interactive else {}
+    with written(output, source=file) as sink:
         results = model.stream(inputs, wanted, logits=logits, **options)
         for result in results if interactive else bar(results, "predicting"):
             line = json.dumps(result.to_json(), ensure_ascii=False) + "\n"
@@ -133,9 +133,6 @@ def predict(
             if interactive:
                 sink.flush()
         sink.flush()
-    finally:
-        if output:
-            sink.close()
 
 
 for language_command in (prepare, generate, cloze):

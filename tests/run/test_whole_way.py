@@ -370,3 +370,29 @@ def test_standard_input_is_decoded_strictly(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\n\xff\xfe\n")))
     with pytest.raises(DataError, match="standard input:2"):
         list(read_inputs("-"))
+
+
+def test_predictions_never_cost_a_file(small_run: Path, tmp_path: Path) -> None:
+    rows = '{"text": "visit to Rome was good"}\n'
+    given, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    given.write_text(rows)
+    out.write_text("old\n")
+    refused = command("predict", str(small_run), str(given), "-o", str(given))
+    assert refused.returncode == 2
+    assert "is the file that is read" in refused.stderr
+    assert given.read_text() == rows
+    for arguments in (
+        (str(tmp_path / "nothing.jsonl"), "-o", str(out)),
+        (str(given), "-o", str(tmp_path / "no" / "x")),
+    ):
+        failed = command("predict", str(small_run), *arguments)
+        assert failed.returncode == 2, failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert out.read_text() == "old\n"
+    given.write_text(rows + '{"words": 3}\n')
+    assert command("predict", str(small_run), str(given), "-o", str(out)).returncode == 2
+    assert out.read_text() == "old\n"
+    given.write_text(rows)
+    assert command("predict", str(small_run), str(given), "-o", str(out)).returncode == 0
+    assert json.loads(out.read_text())["text"] == "visit to Rome was good"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
