@@ -210,3 +210,10 @@ def test_san_learns_what_only_the_comparison_of_both_texts_tells():
         (task_losses(model, batch, model(batch))["t"] / 16).backward()
         optimizer.step()
     assert evaluate(model, [group])["t"]["accuracy"] == 1.0
+
+
+def test_an_answer_network_reads_pairs_only() -> None:
+    san, linear = tiny.task_of("classification", head="san"), tiny.task_of("classification")
+    assert "needs a `pair`" in str(san.fits(Example("alone")))
+    assert san.fits(Example("a", "b")) is None
+    assert linear.fits(Example("alone")) is None

@@ -90,6 +90,11 @@ class Classification(RowTask):
             raise ValueError("class weights must be greater than 0")
         return value
 
+    def fits(self, example: Example) -> str | None:
+        """With `head: san` it must be a pair."""
+        unfit = self.head == "san" and example.pair is None
+        return "it needs a `pair`, which `head: san` compares with `text`" if unfit else None
+
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`labels`: the inventory; `soft`: whether rows carry a teacher's opinion; `weights`: one for each label,
         where `class_weights` asks for them.
