@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, overload
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Plan:
     batch_rows: int | None = None
     batches: Literal["mixed", "single"] = "mixed"
 
-    def epoch(self, number: int) -> list[Step]:
+    def epoch(self, number: int) -> Epoch:
         """All batches of one epoch, in order."""
         return _epoch(self, number)
 
@@ -73,46 +74,80 @@ class Plan:
         return out
 
 
-@lru_cache(maxsize=4)
-def _epoch(plan: Plan, number: int) -> list[Step]:
+@dataclass(frozen=True, eq=False)
+class Epoch(Sequence[Step]):
+    """The batches of an epoch. Held as numbers, a few bytes a row: a corpus has many millions of rows.
+
+    *groups*, *rows* [N]: what is drawn; *picks*: of each batch the places in these, in the order of its rows."""
+
+    groups: np.ndarray
+    rows: np.ndarray
+    picks: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    @overload
+    def __getitem__(self, number: int) -> Step: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Step]: ...
+    def __getitem__(self, number: int | slice) -> Step | list[Step]:
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        pick = self.picks[number]
+        return list(zip(self.groups[pick].tolist(), self.rows[pick].tolist(), strict=True))
+
+
+@lru_cache(maxsize=2)
+def _epoch(plan: Plan, number: int) -> Epoch:
     drawn = plan._drawn(number)
     rng = _rng(plan.seed, 2, number)
-    if plan.batches == "single":
-        steps: list[Step] = []
-        for group, rows in enumerate(drawn):
-            steps += _fill(plan, [(group, int(row)) for row in rows])
-    else:
-        groups = np.repeat(np.arange(len(drawn)), [len(rows) for rows in drawn])
-        rows = np.concatenate(drawn) if drawn else np.empty(0, np.int64)
+    groups = np.repeat(np.arange(len(drawn), dtype=np.int32), [len(rows) for rows in drawn])
+    rows = np.concatenate(drawn) if drawn else np.empty(0, np.int64)
+    if plan.batches == "mixed":
         order = rng.permutation(len(rows))
-        steps = _fill(plan, list(zip(groups[order].tolist(), rows[order].tolist(), strict=True)))
-    shuffled = rng.permutation(len(steps)) if plan.batches == "single" else range(len(steps))
-    return [_by_length(plan.lengths, steps[k]) for k in shuffled]
+        groups, rows = groups[order], rows[order]
+    sizes = np.empty(len(rows), np.int64)
+    for group, lengths in enumerate(plan.lengths):
+        mine = groups == group
+        sizes[mine] = np.asarray(lengths)[rows[mine]]
+    if plan.batches == "mixed":
+        picks = _fill(plan, sizes)
+    else:
+        ends = np.cumsum([0, *map(len, drawn)])
+        picks = [pick + first for first, last in pairwise(ends) for pick in _fill(plan, sizes[first:last])]
+        picks = [picks[k] for k in rng.permutation(len(picks))]
+    return Epoch(groups, rows, [pick[np.lexsort((rows[pick], groups[pick], sizes[pick]))] for pick in picks])
 
 
-def _fill(plan: Plan, rows: Step) -> list[Step]:
+def _fill(plan: Plan, sizes: np.ndarray) -> list[np.ndarray]:
     if plan.batch_rows is not None:
-        return [rows[k : k + plan.batch_rows] for k in range(0, len(rows), plan.batch_rows)]
+        return [np.arange(k, min(k + plan.batch_rows, len(sizes))) for k in range(0, len(sizes), plan.batch_rows)]
     assert plan.batch_tokens is not None
-    return fill_by_tokens(rows, [int(plan.lengths[g][r]) for g, r in rows], plan.batch_tokens)
+    return fill_by_tokens(sizes, plan.batch_tokens)
 
 
-def fill_by_tokens(rows: Sequence[tuple[int, int]], sizes: Sequence[int], budget: int) -> list[Step]:
-    """Batches of at most `budget` tokens, in the rows' order as far as filling allows: a row goes to the first of a
-    few open batches that has room; the oldest closes when there is none."""
-    done: list[Step] = []
-    bins: list[tuple[int, Step]] = []
-    for row, size in zip(rows, sizes, strict=True):
-        for k, (used, members) in enumerate(bins):
-            if used + size <= budget:
-                members.append(row)
-                bins[k] = (used + size, members)
+def fill_by_tokens(sizes: Sequence[int] | np.ndarray, budget: int) -> list[np.ndarray]:
+    """Rows of these *sizes* dealt to batches of at most `budget` tokens, in the rows' order as far as filling allows:
+    a row goes to the first of a few open batches that has room; the oldest closes when there is none.
+
+    *Returns*: of each batch the numbers of its rows."""
+    done: list[np.ndarray] = []
+    used: list[int] = []
+    bins: list[list[int]] = []
+    for row, size in enumerate(map(int, sizes)):
+        for k, total in enumerate(used):
+            if total + size <= budget:
+                bins[k].append(row)
+                used[k] = total + size
                 break
         else:
             if len(bins) == OPEN_BINS:
-                done.append(bins.pop(0)[1])
-            bins.append((size, [row]))
-    return done + [members for _, members in bins]
+                done.append(np.array(bins.pop(0)))
+                used.pop(0)
+            bins.append([row])
+            used.append(size)
+    return done + [np.array(rows) for rows in bins]
 
 
 def split_step(step: Step, lengths: Sequence[np.ndarray], parts: int) -> list[Step]:

@@ -83,8 +83,8 @@ def batches(groups: Sequence[GroupData], batch_tokens: int, *, draw: Draw | None
     rows = [(g, row) for g, group in enumerate(groups) for row in group.rows]
     sizes = [int(groups[g].rows.lengths[row]) for g, row in rows]
     order = sorted(range(len(rows)), key=lambda k: -sizes[k])
-    for step in fill_by_tokens([rows[k] for k in order], [sizes[k] for k in order], batch_tokens):
-        yield make_batch(groups, step[::-1], tasks=made, draw=draw)
+    for pick in fill_by_tokens([sizes[k] for k in order], batch_tokens):
+        yield make_batch(groups, [rows[order[k]] for k in pick[::-1]], tasks=made, draw=draw)
 
 
 def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dict[str, torch.Tensor]:

@@ -161,10 +161,8 @@ class Model:
         group = GroupData((), examples, TokenRows([record_batch(0, self._windows(examples, "joint", "none"))]), "none")
         order = sorted(group.rows, key=lambda row: -int(group.rows.lengths[row]))
         found: dict[int, np.ndarray] = {}
-        for step in fill_by_tokens(
-            [(0, row) for row in order], [int(group.rows.lengths[row]) for row in order], self.batch_tokens
-        ):
-            batch = make_batch([group], step).to(self.device)
+        for pick in fill_by_tokens([int(group.rows.lengths[row]) for row in order], self.batch_tokens):
+            batch = make_batch([group], [(0, order[k]) for k in pick]).to(self.device)
             with torch.inference_mode(), autocast(self.precision, self.device):
                 vectors_BD = head(self.network.encoded(batch), torch.arange(batch.n_rows, device=self.device))
             for (_, row), vector_D in zip(batch.origins, vectors_BD.float().cpu().numpy(), strict=True):
