@@ -30,7 +30,7 @@ from braid.model.inference import infer
 from braid.model.network import BraidModel
 from braid.tasks.base import LabelledTask
 from braid.tasks.text import TextTask
-from braid.training.loss import loss_scales, task_losses
+from tiny import loss_scales, task_losses
 
 TASKS = [name for name, variant in TaskConfig.variants().items() if issubclass(variant, LabelledTask)]
 TEXT_TASKS = [name for name, variant in TaskConfig.variants().items() if issubclass(variant, TextTask)]

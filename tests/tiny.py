@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from braid.config.families import EncoderConfig, SourceConfig, TaskConfig
+from braid.data.batch import Batch
 from braid.data.corpus.prepare import prepare_corpus
 from braid.data.corpus.rows import CorpusRows, RowOptions
 from braid.data.corpus.shards import Corpus
@@ -23,6 +26,8 @@ from braid.model.corpora import text_facts
 from braid.model.network import BraidModel, TaskSpec
 from braid.tasks.base import LabelledTask, Task
 from braid.tasks.text import TextTask
+from braid.training.loss import count
+from braid.training.loss import loss_scales as scales_of
 
 ENCODER: dict[str, Any] = {
     "type": "bert",
@@ -146,3 +151,13 @@ def text_group(kind: str, name: str, folder: Path) -> tuple[GroupData, Tokenizer
 def model_of(tokenizer: Tokenizer, specs: Mapping[str, TaskSpec], **encoder: Any) -> BraidModel:
     """A tiny model."""
     return BraidModel(encoder_of(tokenizer, **encoder), specs)
+
+
+def task_losses(model: BraidModel, batch: Batch, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each task's summed loss, from logits that may have been changed."""
+    return {name: model.head(name).loss(values.float(), batch.targets[name]) for name, values in logits.items()}
+
+
+def loss_scales(batches: Sequence[Batch], weights: Mapping[str, float], normalise: Any) -> dict[str, float]:
+    """What training multiplies the summed losses of one global batch by."""
+    return scales_of(count(batches, list(weights)), weights, normalise)

@@ -64,12 +64,16 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Resume although recipe or data changed.")] = False,
 ) -> None:
-    """Train the tasks of a recipe; writes its run directory."""
+    """Train the tasks of a recipe; writes its run directory. In several processes: torchrun --nproc-per-node N -m braid
+    train ..."""
     from braid.config.recipe import Recipe
+    from braid.parallel.world import is_first
     from braid.run.train import train as run_training
 
     loaded = Recipe.load(recipe, overrides or [])
     run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
+    if not is_first():
+        return
     _print_figures(run.metrics, run.main)
     kinds = {loaded.tasks[name].type for name in run.main}
     command = "cloze" if kinds <= {"mlm", "nsp", "sop"} else "generate" if kinds == {"clm"} else "predict"
@@ -266,6 +270,8 @@ def _print_figures(metrics: Mapping[str, Any], main: Mapping[str, str]) -> None:
 
 def main() -> None:
     """The command `braid`."""
+    # Under torchrun, torch's C++ parts would remark on what is meant to be so (DDP: heads without a row in a step).
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -278,7 +284,7 @@ def main() -> None:
         sys.exit(2)
     except Interrupted as stopped:
         print(f"braid: {stopped}", file=sys.stderr)
-        sys.exit(128 + stopped.number)
+        sys.exit(stopped.code)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)

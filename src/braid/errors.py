@@ -152,8 +152,15 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 
 class Interrupted(Exception):
-    """Training was stopped by a signal (`number`); everything up to the last step is saved in `directory`."""
+    """Training was stopped by a signal, or by its time limit (`number` None); everything up to the last step is saved
+    in `directory`."""
 
-    def __init__(self, number: int, directory: str) -> None:
+    def __init__(self, number: int | None, directory: str) -> None:
         self.number, self.directory = number, directory
-        super().__init__(f"stopped; everything is saved in {directory}. Go on with the same command and --resume")
+        why = "stopped" if number is not None else "the time of train.max_minutes is over"
+        super().__init__(f"{why}; everything is saved in {directory}. Go on with the same command and --resume")
+
+    @property
+    def code(self) -> int:
+        """The exit code: 128 + the signal's number, as shells count; 124 for a time limit, as `timeout` does."""
+        return 124 if self.number is None else 128 + self.number

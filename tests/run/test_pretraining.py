@@ -118,11 +118,12 @@ def test_a_run_resumes_bitwise(tmp_path: Path, corpus: Path) -> None:
 
     step, calls = Trainer._step, []
 
-    def stopping(self: Trainer, *arguments: Any) -> None:
-        step(self, *arguments)
+    def stopping(self: Trainer, *arguments: Any) -> Any:
+        done = step(self, *arguments)
         calls.append(1)
         if len(calls) == 5:
             raise RuntimeError("power cut")
+        return done
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_step", stopping)

@@ -29,6 +29,8 @@ WHOLE = {
     "en_zh_tatoeba.yaml": {"zh": ("bleu", 0.27)},
     "zh_chnsenticorp_lstm.yaml": {"sentiment": ("accuracy", 0.87)},
     "zh_douban_lstm.yaml": {"sentiment": ("accuracy", 0.79)},
+    "zh_tnews.yaml": {"topic": ("accuracy", 0.45)},
+    "zh_msra_ner.yaml": {"ner": ("f1", 0.50)},
     "zh_c3.yaml": {"answer": ("accuracy", 0.31)},
     "zh_car_subject_sentiment.yaml": {"subject": ("accuracy", 0.69), "sentiment": ("accuracy", 0.55)},
     "zh_cmrc2018.yaml": {"answers": ("f1", 0.07)},

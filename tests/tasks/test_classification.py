@@ -12,7 +12,7 @@ from braid.errors import LabelError
 from braid.model.evaluate import evaluate
 from braid.tasks.base import Hidden
 from braid.tasks.classification import Classification
-from braid.training.loss import task_losses
+from tiny import task_losses
 
 EXAMPLE = Example(text="a text")
 NO_UNITS = np.empty((0, 2), np.int64)

@@ -22,7 +22,7 @@ from braid.errors import LabelError
 from braid.model.network import BraidModel, TaskSpec
 from braid.nn.projection import linear_cross_entropy
 from braid.tasks.text import TextFacts, TextTask
-from braid.training.loss import loss_scales, task_losses
+from tiny import loss_scales, task_losses
 
 V = 60
 SPECIAL = np.arange(V) < 5

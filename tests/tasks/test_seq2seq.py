@@ -20,7 +20,7 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.nn.generate import Request, beam_search
 from braid.tasks.base import Hidden
 from braid.tasks.seq2seq import Generated, Seq2Seq
-from braid.training.loss import loss_scales, task_losses
+from tiny import loss_scales, task_losses
 
 EXAMPLE = Example(text="a text")
 NO_UNITS = np.empty((0, 2), np.int64)

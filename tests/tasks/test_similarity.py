@@ -17,7 +17,7 @@ from braid.data.windows import NO_UNITS
 from braid.errors import LabelError
 from braid.model.evaluate import evaluate
 from braid.tasks.similarity import SimilarityTask
-from braid.training.loss import task_losses
+from tiny import task_losses
 
 PAIRS = [Example("a", "b"), Example("c", "d", options=("n", "m")), Example("e", "f")]
 LABELS = [5, 5, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from braid.data.samplers.proportional import Proportional
 from braid.errors import Interrupted
 from braid.model.network import BraidModel
 from braid.optim.groups import apply_freeze, named_parameters
-from braid.training.loss import loss_scales, task_losses
+from braid.training.loss import count, loss_scales
 from braid.training.trainer import Trainer
 
 KINDS = {"label": "classification", "tags": "tagging", "score": "regression"}
@@ -36,6 +37,10 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def mixed() -> tuple[Any, Any, Any]:
+    return mixed_data()
+
+
+def mixed_data() -> tuple[Any, Any, Any]:
     """Three groups of three task types, some labels missing, with a tokenizer and what the tasks learned."""
     examples = {}
     for name, kind in KINDS.items():
@@ -49,6 +54,7 @@ def mixed() -> tuple[Any, Any, Any]:
 
 def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer:
     groups, tokenizer, specs = mixed
+    more = {"world": config.pop("world")} if "world" in config else {}
     torch.manual_seed(0)
     model = BraidModel(tiny.encoder_of(tokenizer, **config.pop("encoder", {})), specs)
     train = TrainConfig(**{"batch_rows": 16, "lr": 1e-3, "precision": "fp32", **config})
@@ -60,6 +66,7 @@ def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer
         seed=1,
         batch_tokens=train.tokens_per_batch,
         batch_rows=train.batch_rows,
+        batches=train.batches,
     )
     run.mkdir(parents=True, exist_ok=True)
     return Trainer(
@@ -74,7 +81,7 @@ def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer
         run=run,
         device=torch.device("cpu"),
         precision="fp32",
-        fingerprint="x",
+        **more,
     )
 
 
@@ -104,9 +111,9 @@ def test_the_loss_is_weight_times_mean_times_share_of_rows(mixed: Any, tmp_path:
     trainer = trainer_of(mixed, tmp_path)
     step = [(0, r) for r in range(10)] + [(1, r) for r in range(6)]
     batch = make_batch(trainer.groups, step)
-    scales = loss_scales([batch], trainer.weights, "row")
+    scales = loss_scales(count([batch], list(trainer.heads)), trainer.weights, "row")
     with torch.no_grad():
-        losses = task_losses(trainer.model, batch, trainer.model(batch))
+        losses = trainer.model.losses(batch, nullcontext())
     labelled = sum(k % 5 != 4 for k in range(10))
     assert len(batch.targets["label"].rows) == labelled
     assert scales["label"] == pytest.approx(1.0 * (labelled / 16) / labelled)
@@ -132,7 +139,7 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(mixed: Any, tmp_path: Pa
     class Stopper(Silent):
         def step(self, info: Any) -> None:
             if info.step == stop_at:
-                first._signal = 15
+                first.stopping.number = 15
 
     first = trainer_of(mixed, tmp_path / "b", **options)
     first.display = Stopper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -49,15 +50,27 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
+def own_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, every tensor on its own memory: what is done to the originals later does not change them."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write safetensors; every tensor on its own memory."""
-    save_file(
-        {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()},
-        str(path),
-        metadata={"format": "pt"},
-    )
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    """Write safetensors and flush them to the disk. Raises RunDirectoryError where there is no room."""
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    try:
+        save_file(own_copies(tensors), str(path), metadata={"format": "pt"})
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(path.parent).free
+        # safetensors wraps the system's error into words of its own.
+        if getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error) or free < needed:
+            raise RunDirectoryError(
+                f"{path.parent}: the disk is full: {path.name} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are "
+                "free. What was saved before is whole."
+            ) from error
+        raise RunDirectoryError(f"{path} cannot be written: {error}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

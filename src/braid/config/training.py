@@ -40,6 +40,12 @@ class TrainConfig(Config):
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many steps, whatever the epochs say."""
 
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Save and stop, to be resumed, when this process has trained for so long (exit code 124)."""
+
+    max_bad_steps: int = Field(default=10, ge=1)
+    """Steps in a row without a finite gradient, each of which is left out, before training gives up."""
+
     lr: float = Field(default=5e-5, gt=0)
     """Peak learning rate of the encoder, and of the heads unless they have their own."""
 
@@ -70,8 +76,9 @@ class TrainConfig(Config):
     clip: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient. None: it is not clipped."""
 
-    batch_tokens: int | None = Field(default=None, ge=1)
-    """Tokens of a global batch. None: 4096, unless `batch_rows` is given."""
+    batch_tokens: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Tokens of a global batch, whatever the number of processes. None: 4096, unless `batch_rows` is given. `auto`: as
+    many as a GPU's memory holds (on a CPU 4096)."""
 
     batch_rows: int | None = Field(default=None, ge=1)
     """Rows of a global batch, instead of `batch_tokens`."""
@@ -90,6 +97,12 @@ class TrainConfig(Config):
 
     accumulate: int = Field(default=1, ge=1)
     """Micro-batches that a global batch is computed in. The gradient is the same; memory is less."""
+
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under `torchrun`: a whole model in every process, or parameters, gradients and optimiser divided among them."""
+
+    activation_checkpointing: bool = False
+    """Compute the encoder's activations anew in the backward pass: less memory, a third more time."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 where the device computes in it, else fp32."""
@@ -132,7 +145,7 @@ class TrainConfig(Config):
         """Tokens of a batch, or None where batches are counted in rows."""
         if self.batch_rows is not None:
             return None
-        return BATCH_TOKENS if self.batch_tokens is None else self.batch_tokens
+        return self.batch_tokens if isinstance(self.batch_tokens, int) else BATCH_TOKENS
 
     @field_validator("warmup")
     @classmethod

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
 from braid.data.cache import TokenRows
@@ -16,6 +18,7 @@ from braid.metrics.meter import Meter
 from braid.model.inference import Answers, Precision, answers, batches
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import autocast
+from braid.parallel.world import ALONE, World
 
 EVALUATION = Draw(seed=0)
 """The use of rows that figures are taken of: always the same tokens masked."""
@@ -33,14 +36,15 @@ def evaluate(
     device: torch.device | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda rows: None,
+    world: World = ALONE,
 ) -> Scores:
     """Metrics of all tasks over the whole set; a row without a task's label adds nothing to that task. *tune*: first
-    let heads set their thresholds by these labels (for dev data).
+    let heads set their thresholds by these labels (for dev data). *world*: processes that divide the work; all get the
+    figures of the whole set.
 
     A task without any labelled row is left out. Raises DataError for labels that the task cannot hold."""
-    found = meters(
-        model, groups, tune=tune, batch_tokens=batch_tokens, device=device, precision=precision, progress=progress
-    )
+    options = {"batch_tokens": batch_tokens, "device": device, "precision": precision, "world": world}
+    found = meters(model, groups, tune=tune, progress=progress, **options)
     return {task: meter.compute() for task, meter in found.items()}
 
 
@@ -76,24 +80,32 @@ def text_meters(
     batch_tokens: int = 8192,
     device: torch.device | None = None,
     precision: Precision = "fp32",
+    world: World = ALONE,
 ) -> dict[str, Meter]:
     """The meters of tasks that make their own targets, each row drawn once and always alike."""
     device = device or next(model.parameters()).device
     made = [group if group.makers else replace(group, tasks=(), rows=TokenRows([])) for group in groups]
-    out: dict[str, Meter] = {}
+    found: list[tuple[int, str, np.ndarray, float]] = []
     was_training = model.training
     model.eval()
     try:
-        for batch in batches(made, batch_tokens, draw=EVALUATION):
+        every = enumerate(batches(made, batch_tokens, draw=EVALUATION))
+        for number, batch in islice(every, world.rank, None, world.size):
             with torch.inference_mode(), autocast(precision, device):
-                found = model(batch.to(device))
-            for task, values_N2 in found.items():
-                spec = model.specs[task]
+                values = model(batch.to(device))
+            for task, values_N2 in values.items():
                 characters = batch.targets[task].values.get("characters")
                 total = 0.0 if characters is None else float(characters.sum())
-                out.setdefault(task, spec.task.meter(spec.facts)).update(values_N2.float().cpu().numpy(), total)
+                found.append((number, task, values_N2.float().cpu().numpy(), total))
     finally:
         model.train(was_training)
+    out: dict[str, Meter] = {}
+    # In the batches' order, so that the sums are the same whatever process computed which.
+    for _, task, values_N2, total in sorted(
+        (piece for pieces in world.gather(found) for piece in pieces), key=lambda piece: piece[0]
+    ):
+        spec = model.specs[task]
+        out.setdefault(task, spec.task.meter(spec.facts)).update(values_N2, total)
     return out
 
 

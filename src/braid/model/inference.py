@@ -5,14 +5,16 @@ Shape legend: U units of an example, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from braid.data.batch import Batch
+from braid.data.cache import TokenRows
 from braid.data.changes import Draw
 from braid.data.example import Example
 from braid.data.groups import GroupData, make_batch
@@ -20,8 +22,11 @@ from braid.data.plan import fill_by_tokens
 from braid.data.windows import units_of
 from braid.model.network import BraidModel
 from braid.model.precision import autocast
+from braid.parallel.world import ALONE, World
 
 Precision = Literal["fp32", "bf16"]
+Piece = tuple[int, int, str, np.ndarray]
+"""Group, row, task, and the row's part of what the task's head answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,29 +56,33 @@ def answers(
     device: torch.device | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda rows: None,
+    world: World = ALONE,
 ) -> dict[tuple[int, str], Answers]:
     """What the heads answer of every group's tasks: (group, task) -> answers.
 
     The encoder sees each row once, whatever the number of tasks. Rows are sorted by length. *progress* is told how
-    many rows each batch held."""
+    many rows each batch held. *world*: processes that divide the batches; all get all answers."""
     device = device or next(model.parameters()).device
-    pieces: dict[tuple[int, str], list[list[np.ndarray]]] = {
-        (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.labelled
-    }
+    pieces: list[Piece] = []
     was_training = model.training
     model.eval()
     try:
-        for batch in batches(groups, batch_tokens):
+        for batch in islice(batches(groups, batch_tokens), world.rank, None, world.size):
             wanted = _wanted(model, groups, batch)
             with torch.inference_mode(), autocast(precision, device):
                 found = model.answers(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
             for task, index in wanted.items():
                 values, sizes = found[task]
-                _deal(groups, batch, task, index, values.float().cpu().numpy(), sizes.tolist(), pieces)
+                pieces += _pieces(batch, task, index, values.float().cpu().numpy(), sizes.tolist())
             progress(batch.n_rows)
     finally:
         model.train(was_training)
-    return {key: _joined(groups[key[0]], windows) for key, windows in pieces.items()}
+    out: dict[tuple[int, str], list[list[np.ndarray]]] = {
+        (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.labelled
+    }
+    for found_there in world.gather(pieces):
+        _deal(groups, found_there, out)
+    return {key: _joined(groups[key[0]], windows) for key, windows in out.items()}
 
 
 def batches(groups: Sequence[GroupData], batch_tokens: int, *, draw: Draw | None = None) -> Iterator[Batch]:
@@ -98,28 +107,27 @@ def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dic
     return {task: torch.tensor(places) for task, places in out.items()}
 
 
-def _deal(
-    groups: Sequence[GroupData],
-    batch: Batch,
-    task: str,
-    index: torch.Tensor,
-    values: np.ndarray,
-    sizes: Sequence[int],
-    pieces: Mapping[tuple[int, str], list[list[np.ndarray]]],
-) -> None:
-    """Give each row's part of the flat answers to its example. Rows of one example come back in window order at the
-    end, so the window number travels along as the list position."""
+def _pieces(batch: Batch, task: str, index: torch.Tensor, values: np.ndarray, sizes: Sequence[int]) -> Iterator[Piece]:
+    """Each row's part of a task's flat answers."""
     assert sum(sizes) == len(values), "a head must answer for every row that it was asked for, and no other"
     at = 0
     for place, size in zip(index.tolist(), sizes, strict=True):
-        g, row = batch.origins[place]
+        yield *batch.origins[place], task, values[at : at + size]
+        at += size
+
+
+def _deal(
+    groups: Sequence[GroupData], pieces: Iterable[Piece], out: Mapping[tuple[int, str], list[list[np.ndarray]]]
+) -> None:
+    """Give each row's answers to its example, windows in their order, in whatever order they come."""
+    for g, row, task, values in pieces:
         rows = groups[g].rows
-        windows = pieces[g, task][int(rows.example[row])]
+        assert isinstance(rows, TokenRows)
+        windows = out[g, task][int(rows.example[row])]
         number = int(rows.number[row])
         while len(windows) <= number:
             windows.append(values[:0])
-        windows[number] = values[at : at + size]
-        at += size
+        windows[number] = values
 
 
 def _joined(group: GroupData, found: list[list[np.ndarray]]) -> Answers:

@@ -5,9 +5,11 @@ Shape legend: T tokens, D hidden size, R rows that a task is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
@@ -69,12 +71,31 @@ class BraidModel(nn.Module):
         A task without rows is left out. The encoder runs once, whatever the number of tasks."""
         if rows is None:
             rows = {name: targets.rows for name, targets in batch.targets.items()}
-        hidden = self.encoded(batch)
+        return self._logits(self.encoded(batch), rows)
+
+    def _logits(self, hidden: Hidden, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        targets = hidden.batch.targets
         return {
-            name: self.head(name)(self.head(name).mixed(replace(hidden, targets=batch.targets.get(name))), index)
+            name: self.head(name)(self.head(name).mixed(replace(hidden, targets=targets.get(name))), index)
             for name, index in rows.items()
             if len(index)
         }
+
+    def losses(
+        self, batch: Batch, scope: AbstractContextManager[object], present: Iterable[str] = ()
+    ) -> dict[str, Tensor]:
+        """Each task's summed loss over a batch, in fp32. *scope*: what the logits are computed in (mixed precision).
+        *present*: tasks that must have a loss, a zero from which gradients of all trained weights come as zeros where
+        the batch has no row of theirs: processes that exchange gradients must have the same ones."""
+        with scope:
+            hidden = self.encoded(batch)
+            logits = self._logits(hidden, {name: targets.rows for name, targets in batch.targets.items()})
+        found = {name: self.head(name).loss(values.float(), batch.targets[name]) for name, values in logits.items()}
+        for name in present:
+            if name not in found:
+                weights = [parameter.sum() for parameter in self.head(name).parameters() if parameter.requires_grad]
+                found[name] = 0.0 * torch.stack([hidden.last.float().sum(), *weights]).sum()
+        return found
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""

@@ -10,8 +10,16 @@ import torch
 from braid.errors import BraidError
 
 
-def device_of(name: str) -> torch.device:
-    """`auto`: the GPU where there is one, else the CPU. Raises BraidError for a device that is not there."""
+def device_of(name: str, local_rank: int | None = None) -> torch.device:
+    """`auto`: the GPU where there is one, else the CPU. *local_rank*: number of this process among those of its
+    machine, each of which takes a GPU of its own. Raises BraidError for a device that is not there."""
+    if local_rank is not None and name in ("auto", "cuda") and torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise BraidError(
+                f"this machine has {torch.cuda.device_count()} GPUs, and process {local_rank} finds none left: use "
+                f"torchrun --nproc-per-node {torch.cuda.device_count()}, or train.device=cpu"
+            )
+        return torch.device("cuda", local_rank)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -61,7 +61,8 @@ class Recurrent(nn.Module):
         stretches, places_T = staircase(batch)
         total = sum(steps * rows for steps, rows in stretches)
         laid_PI = hidden_TI.new_zeros(total, hidden_TI.shape[1]).index_copy(0, places_T, hidden_TI)
-        found, state, first = [], None, 0
+        state: State | None = None
+        found, first = [], 0
         for steps, rows in stretches:
             given_LNI = laid_PI[first : first + steps * rows].view(steps, rows, -1)
             known = None if state is None else tuple(part[:, :rows].contiguous() for part in state)
@@ -111,7 +112,9 @@ def staircase(batch: Batch) -> tuple[list[tuple[int, int]], Tensor]:
     for first, block in zip(firsts, blocks, strict=False):
         rows_t, steps_t = block.places // block.longest, block.places % block.longest
         stretch_t = torch.bucketize(steps_t, begin_S, right=True) - 1
-        places_T[block.tokens] = place_S[stretch_t] + (steps_t - begin_S[stretch_t]) * rows_S[stretch_t] + first + rows_t
+        places_T[block.tokens] = (
+            place_S[stretch_t] + (steps_t - begin_S[stretch_t]) * rows_S[stretch_t] + first + rows_t
+        )
     return stretches, places_T
 
 

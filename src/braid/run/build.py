@@ -12,6 +12,7 @@ from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.pretrained import locate
 from braid.errors import BraidError
 from braid.model.corpora import sample_documents
+from braid.parallel.world import ALONE, World
 from braid.run.dataset import ReadData, label_texts, sample_texts
 
 DEFAULT_MAX_LENGTH = 512
@@ -44,11 +45,15 @@ def build_tokenizer(recipe: Recipe, data: ReadData) -> tuple[Tokenizer, Path | N
     return made, None
 
 
-def build_parts(recipe: Recipe, data: ReadData) -> Parts:
-    """Tokenizer and encoder of a recipe. Raises BraidError where they do not fit each other."""
+def build_parts(recipe: Recipe, data: ReadData, world: World = ALONE) -> Parts:
+    """Tokenizer and encoder of a recipe. *world*: processes that must have the same. Raises BraidError where they do
+    not fit each other."""
     variant = recipe.encoder
     assert isinstance(variant, EncoderVariant)
     tokenizer, directory = build_tokenizer(recipe, data)
+    if world.size > 1:  # a trained vocabulary may differ where pieces tie
+        rust, files = world.from_first((tokenizer.rust.to_str(), tokenizer.files))
+        tokenizer = Tokenizer(type(tokenizer.rust).from_str(rust), files)
     if directory is not None:
         encoder = variant.load(directory)
     else:

@@ -46,13 +46,16 @@ class ReadData:
         """All examples of one split."""
         return (example for read in self.reads[split] for example in read.examples)
 
-    def sha256(self) -> str:
-        """Hash of all training rows with their labels: another hash is another run."""
-        digest = hashlib.sha256()
-        for example in self.examples("train"):
-            row = [example.text, example.pair, example.words, dict(example.labels)]
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
+    def sha256s(self) -> list[str]:
+        """Hash of every group's training rows with their labels: another hash is another run."""
+        out = []
+        for read in self.reads["train"]:
+            digest = hashlib.sha256()
+            for example in read.examples:
+                row = [example.text, example.pair, example.words, dict(example.labels)]
+                digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+            out.append(digest.hexdigest())
+        return out
 
 
 def task_of(recipe: Recipe, name: str) -> Task:

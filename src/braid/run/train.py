@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from braid.checkpoint.files import read_json, write_bytes, write_json
 from braid.checkpoint.model_files import carry_heads, save_encoder, save_tasks
 from braid.checkpoint.state import newest_state, read_progress
 from braid.config.recipe import Recipe
-from braid.data.corpus.rows import CorpusRows
 from braid.data.groups import GroupData
 from braid.data.plan import Plan
 from braid.data.samplers.base import Sampler
@@ -39,13 +36,15 @@ from braid.model.corpora import (
     text_tasks,
 )
 from braid.model.evaluate import Scores, evaluate
+from braid.model.inference import Precision
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
+from braid.parallel.join import joined
+from braid.parallel.world import World
 from braid.run.build import Parts, build_parts
+from braid.run.course import WatchedFiles, check_course, course, differences
 from braid.run.dataset import (
-    ReadData,
     Say,
-    SkippedLabels,
     check_gold,
     learn,
     read_data,
@@ -55,12 +54,11 @@ from braid.run.dataset import (
     with_targets,
     with_tokenizer,
 )
+from braid.run.summary import say_data
+from braid.training.budget import find_budget
 from braid.training.memory import keep_freed_memory
-from braid.training.progress import make_progress
+from braid.training.progress import Progress, Quiet, make_progress
 from braid.training.trainer import Trainer, TrainResult
-
-HARMLESS = {"save_every", "keep", "log_every", "threads", "workers", "device", "eval_batch_tokens"}
-"""Training options that may change between a run and its resumption without changing its course."""
 
 
 @dataclass(frozen=True)
@@ -84,59 +82,83 @@ def train(
 
     *resume*: go on from the newest saved state. *overwrite*: replace a run that is already there. *force*: resume
     although recipe or data changed. Raises BraidError for anything wrong with recipe, data or directory."""
-    say = say or _print
+    with joined() as world:
+        if not world.first:
+            say = _nothing
+        return _train(recipe, world, say or _print, resume=resume, overwrite=overwrite, force=force)
+
+
+def _train(recipe: Recipe, world: World, say: Say, *, resume: bool, overwrite: bool, force: bool) -> Run:
     directory = Path(recipe.out)
-    state = _start(directory, resume=resume, overwrite=overwrite)
+    state = world.from_first(_start(directory, resume=resume, overwrite=overwrite) if world.first else None)
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     keep_freed_memory()
-    device = device_of(recipe.train.device)
+    device = device_of(recipe.train.device, world.local_rank if world.size > 1 else None)
     precision = resolve(recipe.train.precision, device)
     torch.manual_seed(recipe.seed)
     recipe.check_files()
+    files = WatchedFiles(data_files(recipe)) if world.first else WatchedFiles([])
 
     corpus_groups(recipe)
-    data = read_data(recipe)
-    facts = learn(recipe, data)
-    parts = build_parts(recipe, data)
+    with world.in_turn():
+        data = read_data(recipe)
+    facts = world.from_first(learn(recipe, data))
+    parts = build_parts(recipe, data, world)
     facts = with_tokenizer(recipe, facts, parts.tokenizer)
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
-    groups = {
-        split: tokenised(recipe, data, facts, split, parts.tokenizer, max_length=parts.max_length, stride=parts.stride)
-        for split in data.reads
-    }
-    groups["train"] = with_targets(recipe, groups["train"], facts)
-    if text_tasks(recipe, specs):
-        with preparing() as report:
-            fill_in(recipe, groups, CorpusReader(recipe, parts.tokenizer, text, parts.max_length, report))
+    with world.in_turn():
+        groups = {
+            split: tokenised(
+                recipe, data, facts, split, parts.tokenizer, max_length=parts.max_length, stride=parts.stride
+            )
+            for split in data.reads
+        }
+        groups["train"] = with_targets(recipe, groups["train"], facts)
+        if text_tasks(recipe, specs):
+            with preparing() as report:
+                fill_in(recipe, groups, CorpusReader(recipe, parts.tokenizer, text, parts.max_length, report))
     skipped = {"train": skipped_labels(groups["train"])}
     skipped.update({split: check_gold(specs, groups[split], split) for split in ("dev", "test")})
-    _say_data(say, groups, parts, data, skipped, specs)
+    say_data(say, groups, parts, data, skipped, specs)
 
     model = BraidModel(parts.encoder, specs)
     if parts.origin is not None:
         for name, reason in carry_heads(parts.origin.parent, model).items():
             say(f"  {name}: its head " + (f"is new: {reason}" if reason else f"starts from {parts.origin.parent}"))
     model.to(device)
-    fingerprint = _fingerprint(recipe, data, groups["train"])
-    trainer = _trainer(recipe, model, groups, directory, fingerprint, device, precision)
-    if state is not None:
-        progress = read_progress(state)
-        if progress.fingerprint != fingerprint and not force:
-            raise RunDirectoryError(
-                f"{state} belongs to another recipe or other data than now: the run would not go on as it began. "
-                "Put the recipe and the files back, or use --force to go on all the same."
-            )
-        trainer.resume(state, progress)
+    progress = read_progress(state) if state is not None else None
+    if recipe.train.batch_tokens == "auto":
+        known = None if progress is None else progress.course.get("train.batch_tokens")
+        found = known or find_budget(model, groups["train"], recipe.train, device, precision, world)
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_tokens": found})})
+        say(f"train.batch_tokens: auto is {found:,}")
+    fixed = course(recipe, data, groups["train"])
+    for rank, other in enumerate(world.gather(fixed)):
+        if other != fixed:
+            lines = "\n    ".join(differences(fixed, other))
+            raise BraidError(f"process {rank} does not train the same as process {world.rank}:\n    {lines}")
+    if world.rank:
+        torch.manual_seed(recipe.seed + 1_000_003 * world.rank)  # other dropout than the first process
+    trainer = _trainer(recipe, model, groups, directory, fixed, device, precision, world, files)
+    if state is not None and progress is not None:
+        if not force:
+            check_course(state, progress.course, fixed)
+        elif changed := differences(progress.course, fixed):
+            say("going on although these are not what they were:\n    " + "\n    ".join(changed))
+        trainer.resume(state, replace(progress, course=fixed))
         say(f"resuming at step {progress.step} of {trainer.total}")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_bytes(directory / "recipe.yaml", recipe.to_yaml().encode())
-    write_json(directory / "environment.json", environment(recipe))
-    say(f"{trainer.total} steps on {device} in {precision}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    if world.first:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_bytes(directory / "recipe.yaml", recipe.to_yaml().encode())
+        write_json(directory / "environment.json", environment(recipe, world))
+    number = sum(parameter.numel() for parameter in model.parameters())
+    where = f"{world.size} processes ({recipe.train.parallel}) on {device.type}" if world.size > 1 else str(device)
+    say(f"{trainer.total} steps on {where} in {precision}, {number:,} parameters")
     result = trainer.train()
-    return _finish(recipe, parts, model, groups, result, directory, trainer)
+    return _finish(recipe, parts, groups, result, directory, trainer)
 
 
 def _links(recipe: Recipe) -> list[Any]:
@@ -148,9 +170,11 @@ def _trainer(
     model: BraidModel,
     groups: Mapping[str, list[GroupData]],
     directory: Path,
-    fingerprint: str,
+    fixed: dict[str, Any],
     device: torch.device,
-    precision: Any,
+    precision: Precision,
+    world: World,
+    files: WatchedFiles,
 ) -> Trainer:
     chain = recipe.parsed_chain
     sampler, balancer = recipe.train.sampler, recipe.train.balancer
@@ -167,9 +191,11 @@ def _trainer(
         batches=recipe.train.batches,
     )
     total = sum(plan.steps())
-    display = make_progress(
-        min(total, recipe.train.max_steps or total), list(model.specs), log_every=recipe.train.log_every
-    )
+    display: Progress = Quiet()
+    if world.first:
+        display = make_progress(
+            min(total, recipe.train.max_steps or total), list(model.specs), log_every=recipe.train.log_every
+        )
     return Trainer(
         model=model,
         plan=plan,
@@ -182,32 +208,35 @@ def _trainer(
         run=directory,
         device=device,
         precision=precision,
-        fingerprint=fingerprint,
+        course=fixed,
+        world=world,
+        changed=files.changed,
     )
 
 
 def _finish(
     recipe: Recipe,
     parts: Parts,
-    model: BraidModel,
     groups: Mapping[str, list[GroupData]],
     result: TrainResult,
     directory: Path,
     trainer: Trainer,
 ) -> Run:
+    model, world = trainer.model, trainer.world
     for _, head in model.heads():
         if isinstance(pooler := getattr(head, "pooler", None), tuple):
-            parts.encoder.keep_pooler(*pooler)
-    sha256 = save_encoder(
-        directory,
-        parts.encoder,
-        recipe.encoder,
-        parts.tokenizer,
-        max_length=parts.max_length,
-        stride=parts.stride,
-        precision=recipe.train.precision,
-    )
-    save_tasks(directory, model, sha256)
+            model.encoder.keep_pooler(*pooler)
+    if world.first:
+        sha256 = save_encoder(
+            directory,
+            model.encoder,
+            recipe.encoder,
+            parts.tokenizer,
+            max_length=parts.max_length,
+            stride=parts.stride,
+            precision=recipe.train.precision,
+        )
+        save_tasks(directory, model, sha256)
     figures: dict[str, Any] = {
         split: evaluate(
             model,
@@ -215,6 +244,7 @@ def _finish(
             batch_tokens=recipe.train.eval_batch_tokens,
             device=trainer.device,
             precision=trainer.precision,
+            world=world,
         )
         for split in ("dev", "test")
         if (filled := [group for group in groups[split] if len(group)])
@@ -226,7 +256,17 @@ def _finish(
         "tokens_per_second": round(result.tokens / result.seconds) if result.seconds else 0,
         "truncated": {" & ".join(group.tasks): group.truncated() for group in groups["train"] if group.truncated()},
         "best": None if result.best is None else {key: result.best[key] for key in ("step", "score", "by")},
+        "bad_steps": trainer.progress.bad,
+        "processes": world.size,
     }
+    if world.first:
+        _close(directory, figures, result)
+    world.wait()
+    return Run(directory, figures, {name: spec.task.best(spec.facts) for name, spec in model.specs.items()})
+
+
+def _close(directory: Path, figures: Mapping[str, Any], result: TrainResult) -> None:
+    """The run is whole: write its figures, and leave no state behind."""
     write_json(directory / "metrics.json", figures)
     best = directory / "best"
     if best.is_symlink():
@@ -234,7 +274,6 @@ def _finish(
     if result.best is not None:
         write_json(best, dict(result.best))
     shutil.rmtree(directory / "state", ignore_errors=True)
-    return Run(directory, figures, {name: spec.task.best(spec.facts) for name, spec in model.specs.items()})
 
 
 def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -246,6 +285,8 @@ def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
             raise RunDirectoryError(f"{directory} is finished; there is nothing to resume")
         if state is None:
             raise RunDirectoryError(f"{directory} holds no saved state to resume from; run without --resume")
+        for debris in (directory / "state").glob(".*"):  # of writes that were cut off
+            shutil.rmtree(debris, ignore_errors=True)
         return state
     if (finished or state is not None) and not overwrite:
         what = "a finished run" if finished else "an unfinished run"
@@ -260,24 +301,20 @@ def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def _fingerprint(recipe: Recipe, data: ReadData, groups: Sequence[GroupData]) -> str:
-    course = recipe.model_dump(mode="json", exclude={"out", "name", "cache"})
-    course["train"] = {key: value for key, value in course["train"].items() if key not in HARMLESS}
-    for task in course["tasks"].values():
-        task.pop("data", None)
-    corpora = [int(group.rows.lengths.sum()) for group in groups if isinstance(group.rows, CorpusRows)]
-    content = json.dumps([course, data.sha256(), corpora, braid.__version__], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
+def data_files(recipe: Recipe) -> list[str]:
+    """All files that a recipe's tasks read."""
+    found = [
+        path
+        for task in recipe.tasks.values()
+        for split in ("train", "dev", "test")
+        for source in sources_of(task.data, split)
+        for path in source.files()
+    ]
+    return list(dict.fromkeys(found))
 
 
-def environment(recipe: Recipe) -> dict[str, Any]:
-    """Versions, seed and the sha256 of every data file."""
-    files: dict[str, str | None] = {}
-    for task in recipe.tasks.values():
-        for split in ("train", "dev", "test"):
-            for source in sources_of(task.data, split):
-                for path in source.files():
-                    files[path] = sha256_of(path)
+def environment(recipe: Recipe, world: World) -> dict[str, Any]:
+    """Versions, seed, processes and the sha256 of every data file."""
     packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
     return {
         "braid": braid.__version__,
@@ -285,47 +322,15 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": {name: version(name) for name in packages},
         "threads": torch.get_num_threads(),
+        "processes": world.size,
         "seed": recipe.seed,
-        "data_sha256": files,
+        "data_sha256": {path: sha256_of(path) for path in data_files(recipe)},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
-def _say_data(
-    say: Say,
-    groups: Mapping[str, list[GroupData]],
-    parts: Parts,
-    data: ReadData,
-    skipped: Mapping[str, SkippedLabels],
-    specs: Mapping[str, TaskSpec],
-) -> None:
-    for k, group in enumerate(groups["train"]):
-        name = " & ".join(group.tasks)
-        sizes = ", ".join(f"{split} {_size(groups[split][k]):,}" for split in groups)
-        say(f"{name}: {sizes} rows")
-        for split in groups:
-            if isinstance(filled := groups[split][k].rows, CorpusRows):
-                for reason, n in filled.left_out.items():
-                    say(f"  {split}: {n:,} {reason} left out")
-        cut = {split: groups[split][k].truncated() for split in groups}
-        if any(cut.values()):
-            shown = ", ".join(f"{split} {n:,}" for split, n in cut.items() if n)
-            say(f"  texts cut at {parts.max_length} tokens: {shown} (encoder.max_length)")
-        for split in groups:
-            for task, reasons in data.reads[split][k].skipped.items():
-                for reason, n in reasons.items():
-                    say(f"  {task}, {split}: {n:,} rows left out: {reason}")
-            for task in group.labelled:
-                rows = [(e.labels[task], e) for e in groups[split][k].examples if e.labels.get(task) is not None]
-                for what, at in specs[task].labelled.remarks(rows).items():
-                    say(f"  {task}, {split}: {len(at):,} {what} (first: {at[0]})")
-                for reason, places in skipped[split].get(task, {}).items():
-                    say(f"  {task}, {split}: {len(places):,} labels left out: {reason} (first: {places[0]})")
-
-
-def _size(group: GroupData) -> int:
-    """Examples of a group; rows of one that reads a corpus."""
-    return len(group) if isinstance(group.rows, CorpusRows) else len(group.examples)
+def _nothing(message: str) -> None:
+    """What all processes but the first say."""
 
 
 def _print(message: str) -> None:

@@ -126,6 +126,16 @@ class _Averages:
         return f"eta {clock(left * self._seconds / self._weight)}"
 
 
+class Quiet:
+    """Nothing: what processes other than the first show."""
+
+    def start(self) -> None: ...
+    def step(self, info: StepInfo) -> None: ...
+    def evaluated(self, step: int, scores: Scores, best: bool) -> None: ...
+    def message(self, text: str) -> None: ...
+    def stop(self) -> None: ...
+
+
 class LineProgress:
     """One line every `log_every` steps: for files, pipes and notebooks."""
 

@@ -7,44 +7,43 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.balancing.base import Balancer
-from braid.checkpoint.state import Progress, load_best, load_state, save_best, save_state
+from braid.checkpoint.saver import Saver
+from braid.checkpoint.state import Progress, best_writer, load_best, load_state, state_writer
 from braid.config.training import TrainConfig
 from braid.data.batch import Batch
 from braid.data.changes import Draw
 from braid.data.groups import GroupData, drawn_rows, make_batch
 from braid.data.packing import pad_fraction
 from braid.data.plan import Plan, Step, split_step
-from braid.errors import BraidError, Interrupted
+from braid.errors import Interrupted
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import Precision
 from braid.model.network import BraidModel
 from braid.model.precision import autocast
 from braid.optim.build import build_optimizer, rate, set_rates
 from braid.optim.groups import apply_freeze
+from braid.parallel.world import ALONE, World
 from braid.training.best import best_metrics, score
-from braid.training.loss import loss_scales, task_losses
+from braid.training.engine import engine_of, padded, recompute_blocks
+from braid.training.loss import Counts, count, loss_scales
 from braid.training.progress import Progress as Display
 from braid.training.progress import StepInfo
+from braid.training.stopping import Stopping
+from braid.training.trouble import is_out_of_memory, not_finite, out_of_memory, shown
 
 SAVE_SECONDS = 600
 """Without `train.save_every` the state is saved this often. Saving changes no result, so the clock may decide."""
-
-MAX_BAD_STEPS = 10
-"""Steps in a row with a loss or gradient that is not finite before training gives up."""
 
 
 @dataclass
@@ -58,10 +57,29 @@ class TrainResult:
     history: list[tuple[int, Scores]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What this process computes of one global batch. *epoch*: how far training will be; *step*, *draw*: the batch as
+    the plan knows it; *batches*: its parts, at most *accumulate*, the last *ghosts* of which count nothing."""
+
+    epoch: float
+    step: Step
+    draw: Draw
+    accumulate: int
+    batches: list[Batch]
+    ghosts: int
+
+    @property
+    def counted(self) -> list[Batch]:
+        """The parts that are no ghosts."""
+        return self.batches[: len(self.batches) - self.ghosts]
+
+
 @dataclass(eq=False)
 class Trainer:
     """Trains a model along a plan. *weights*: loss weight by task; *dev*: groups to evaluate on; *run*: the run
-    directory; *fingerprint*: hash of everything that fixes the course of the run."""
+    directory; *course*: everything that fixes the course of the run, by dotted name; *world*: the processes that train
+    together; *changed*: says which data files are no longer what they were."""
 
     model: BraidModel
     plan: Plan
@@ -74,61 +92,71 @@ class Trainer:
     run: Path
     device: torch.device
     precision: Precision
-    fingerprint: str = ""
+    course: Mapping[str, Any] = field(default_factory=dict)
+    world: World = ALONE
+    changed: Callable[[], list[str]] = list
 
     def __post_init__(self) -> None:
+        self.engine = engine_of(self.model, self.config.parallel, self.world, self.device)
+        if self.config.activation_checkpointing:
+            recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}
         self.optimizer = build_optimizer(self.model.encoder, self.heads, self.config)
         self.steps_by_epoch = self.plan.steps()
         planned = sum(self.steps_by_epoch)
         self.total = min(planned, self.config.max_steps) if self.config.max_steps else planned
-        self.progress = Progress(fingerprint=self.fingerprint)
+        self.accumulate = self.config.accumulate
+        self.progress = Progress(course=dict(self.course))
         self.wanted = best_metrics(self.model.specs, self.config.best)
         self.history: list[tuple[int, Scores]] = []
         self.bad_steps = 0
-        self._signal: int | None = None
+        self.stopping = Stopping(self.config.max_minutes)
+        self.saver = Saver()
         self._saved_at = time.monotonic()
 
     def resume(self, state: Path, progress: Progress) -> None:
         """Go on from a saved state: bitwise as if there had been no stop."""
-        load_state(state, self.model, self.optimizer, device=self.device)
+        load_state(state, self.model, self.optimizer, device=self.device, world=self.world)
         self.progress = progress
 
     def train(self) -> TrainResult:
-        """All steps that are left; afterwards the model holds the best weights (or the last, without a dev set).
+        """All steps that are left; afterwards the model holds the best weights (or the last, without a dev set), and
+        is an ordinary module.
 
-        Raises Interrupted after SIGINT or SIGTERM, with the state saved."""
+        Raises Interrupted after SIGINT, SIGTERM or the time limit, with the state saved."""
         self.display.start()
         self.model.train()
         try:
-            with _signals(self):
+            with self.stopping:
                 self._steps()
+                self.saver.wait()
         finally:
             self.display.stop()
+            self.saver.close()
+        self.model = self.engine.finished()
+        self.world.wait()  # the best weights are there for all
         best = load_best(self.run, self.model) if self.progress.best_step is not None else None
         return TrainResult(self.progress.step, self.progress.seconds, self.progress.tokens, best, self.history)
 
     def _steps(self) -> None:
         ends = set(_cumulative(self.steps_by_epoch))
-        for epoch, batches in self._upcoming():
+        for share in self._upcoming():
             if self.progress.step >= self.total or self._stale():
                 break
-            self._step(epoch, batches)
+            signal, late, save = self._step(share)
             step = self.progress.step
             last = step >= self.total
             due = step % self.config.eval_every == 0 if self.config.eval_every else step in ends
             if self.dev and (due or last):
                 self._evaluate()
-            if self._signal is not None:
+            if self.world.size == 1:
+                signal = self.stopping.number or 0  # the newest word, where nobody else must hear it too
+            if signal or (late and not last):
                 self._save()
-                raise Interrupted(self._signal, str(self.run))
-            if not last and self._save_due():
+                self.saver.wait()
+                raise Interrupted(signal or None, str(self.run))
+            if save and not last:
                 self._save()
-
-    def _save_due(self) -> bool:
-        if self.config.save_every:
-            return self.progress.step % self.config.save_every == 0
-        return time.monotonic() - self._saved_at > SAVE_SECONDS
 
     def _stale(self) -> bool:
         if self.config.patience is None or self.progress.stale < self.config.patience:
@@ -136,17 +164,17 @@ class Trainer:
         self.display.message(f"stopping early: no better evaluation in {self.progress.stale} rounds")
         return True
 
-    def _upcoming(self) -> Iterator[tuple[float, list[Batch]]]:
-        """Batches of the steps that are left, packed one step ahead in a thread of its own."""
+    def _upcoming(self) -> Iterator[Share]:
+        """Shares of the steps that are left, packed one step ahead in a thread of its own."""
         with ThreadPoolExecutor(1, thread_name_prefix="braid-pack") as pool:
             waiting = None
             for epoch, draw, step in self._rest():
-                future = pool.submit(self._pack, step, draw)
+                future = pool.submit(self._pack, epoch, step, draw)
                 if waiting is not None:
-                    yield waiting[0], waiting[1].result()
-                waiting = (epoch, future)
+                    yield waiting.result()
+                waiting = future
             if waiting is not None:
-                yield waiting[0], waiting[1].result()
+                yield waiting.result()
 
     def _rest(self) -> Iterator[tuple[float, Draw, Step]]:
         done = 0
@@ -157,143 +185,169 @@ class Trainer:
                     yield epoch + (k + 1) / size, Draw(self.plan.seed, epoch, done + k), steps[k]
             done += size
 
-    def _pack(self, step: Step, draw: Draw) -> list[Batch]:
-        parts = split_step(step, self.plan.lengths, self.config.accumulate)
-        return [make_batch(self.groups, drawn_rows(self.groups, part), draw=draw) for part in parts]
+    def _pack(self, epoch: float, step: Step, draw: Draw) -> Share:
+        accumulate = self.accumulate
+        parts = split_step(step, self.plan.lengths, self.world.size * accumulate)
+        mine, ghosts = padded(parts, self.world)
+        batches = [make_batch(self.groups, drawn_rows(self.groups, part), draw=draw) for part in mine]
+        return Share(epoch, step, draw, accumulate, batches, ghosts)
 
-    def _step(self, epoch: float, batches: list[Batch]) -> None:
+    def _step(self, share: Share) -> tuple[int, bool, bool]:
+        """One optimiser step. *Returns*, the same in every process: the signal that came (0: none), whether the time
+        is over, whether the state is to be saved."""
         began = time.perf_counter()
         step = self.progress.step
         apply_freeze(self.model.encoder, self.heads, self.config.freeze, step)
         factor = rate(self.config, self.total, step)
         set_rates(self.optimizer, factor)
-        losses = self.backward(batches)
-        norm = self._clip()
-        if math.isfinite(norm):
+        counts, sums = self._gradient(share)
+        norm = self.engine.norm(self.config.clip if self.config.clip is not None else math.inf)
+        finite = math.isfinite(norm)
+        if finite:
             self.optimizer.step()
             self.bad_steps = 0
-        else:
-            self._bad_step(step, losses, batches)
         self.optimizer.zero_grad(set_to_none=True)
-        tokens = sum(batch.n_tokens for batch in batches)
+        tokens = sum(batch.n_tokens for batch in share.counted)
+        places = sum(batch.n_tokens / max(1e-9, 1 - pad_fraction(batch)) for batch in share.counted)
+        told = [float(self.stopping.number or 0), float(self.world.first and self._save_due(step + 1))]
+        told += [float(self.world.first and self.stopping.late), tokens, places, *sums.values()]
+        signal, save, late, all_tokens, all_places, *totals = self.world.sum(told)
+        losses = {task: x / n for (task, n), x in zip(counts.targets.items(), totals, strict=True) if n}
+        if not finite:
+            self._bad_step(step, losses, share.counted)
         self.progress.step += 1
-        self.progress.tokens += tokens
+        self.progress.tokens += int(all_tokens)
         seconds = time.perf_counter() - began
         self.progress.seconds += seconds
-        places = sum(batch.n_tokens / max(1e-9, 1 - pad_fraction(batch)) for batch in batches)
         info = StepInfo(
             step=self.progress.step,
-            epoch=epoch,
+            epoch=share.epoch,
             losses=losses,
             lr=self.config.lr * factor,
-            tokens=tokens,
+            tokens=int(all_tokens),
             seconds=seconds,
-            pad_fraction=1 - tokens / places if places else 0.0,
+            pad_fraction=1 - all_tokens / all_places if all_places else 0.0,
         )
         self.display.step(info)
         if self.progress.step % (self.config.log_every or 10) == 0 or self.progress.step == self.total:
             self._log(
                 {
                     "step": info.step,
-                    "epoch": round(epoch, 4),
+                    "epoch": round(info.epoch, 4),
                     "loss": losses,
                     "lr": info.lr,
-                    "tokens": tokens,
-                    "tokens_per_second": round(tokens / seconds),
+                    "tokens": info.tokens,
+                    "tokens_per_second": round(all_tokens / seconds),
                     "grad_norm": norm,
                 }
             )
+        # A signal that several processes heard comes as a sum of their numbers; each knows its own.
+        return (self.stopping.number or 15) if signal else 0, late > 0, save > 0
 
-    def backward(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Add one global batch's gradient to every parameter; mean loss by task."""
-        scales = loss_scales(batches, self.weights, self.config.normalise)
+    def _gradient(self, share: Share) -> tuple[Counts, dict[str, float]]:
+        """As `backward`, of a step's share; where a GPU's memory does not hold it, in more and smaller parts."""
+        while True:
+            if share.accumulate < self.accumulate:
+                share = self._pack(share.epoch, share.step, share.draw)
+            try:
+                return self.backward(share.batches, ghosts=share.ghosts)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                rows = max(batch.n_rows for batch in share.batches)
+                if self.device.type != "cuda" or self.world.size > 1 or rows == 1:
+                    raise out_of_memory(share.batches, self.groups, error) from error
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            self.accumulate *= 2
+            self.display.message(
+                f"step {self.progress.step + 1}: out of memory; batches are now computed in {self.accumulate} parts "
+                f"(the same gradient; set train.accumulate={self.accumulate} to begin so)"
+            )
+
+    def backward(self, batches: Sequence[Batch], *, ghosts: int = 0) -> tuple[Counts, dict[str, float]]:
+        """Add one global batch's gradient to every parameter. *batches*: this process's parts, the last *ghosts* of
+        which count nothing. *Returns*: what the global batch holds, and this process's summed losses of all tasks."""
+        real = batches[: len(batches) - ghosts]
+        counts = count(real, list(self.heads), self.world)
+        scales = loss_scales(counts, self.weights, self.config.normalise)
         sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
         shared = [parameter for parameter in self.model.encoder.parameters() if parameter.requires_grad]
-        for batch in batches:
+        for number, batch in enumerate(batches):
             moved = batch.to(self.device)
-            with autocast(self.precision, self.device):
-                logits = self.model(moved)
-            losses = task_losses(self.model, moved, logits)
-            scaled = {
-                name: value * scales[name] for name, value in losses.items() if name in scales and value.requires_grad
-            }
-            self.balancer.backward(scaled, shared)
-            for name, value in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach()
-                counts[name] = counts.get(name, 0) + batch.targets[name].count
-        return {name: float(value) / max(1, counts[name]) for name, value in sums.items()}
-
-    def _clip(self) -> float:
-        """The gradient's norm, clipped to `train.clip` where that is set."""
-        gradients = [p for p in self.model.parameters() if p.grad is not None]
-        limit = self.config.clip if self.config.clip is not None else math.inf
-        return float(nn.utils.clip_grad_norm_(gradients, limit)) if gradients else 0.0
+            weight = self.engine.factor if number < len(real) else 0.0
+            with self.engine.part(last=number == len(batches) - 1):
+                losses = self.engine.losses(moved, autocast(self.precision, self.device), scales)
+                scaled = {
+                    name: value * (scales[name] * weight)
+                    for name, value in losses.items()
+                    if name in scales and value.requires_grad
+                }
+                self.balancer.backward(scaled, shared)
+            if number < len(real):
+                for name in losses.keys() & self.heads.keys():
+                    sums[name] = sums.get(name, torch.zeros((), device=self.device)) + losses[name].detach()
+        return counts, {name: float(sums.get(name, 0.0)) for name in self.heads}
 
     def _bad_step(self, step: int, losses: Mapping[str, float], batches: Sequence[Batch]) -> None:
         self.bad_steps += 1
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        self.display.message(f"step {step + 1}: the gradient is not finite (losses: {shown}); the step is left out")
-        if self.bad_steps >= MAX_BAD_STEPS:
-            rows = [(g, row) for batch in batches for g, row in batch.origins][:5]
-            places = [str(self.groups[g].place(row)) for g, row in rows]
-            raise BraidError(
-                f"{self.bad_steps} steps in a row had no finite gradient (last losses: {shown}; rows from "
-                f"{', '.join(places)} ...). Try a lower train.lr, train.clip=1.0 or train.precision=fp32."
-            )
+        self.progress.bad += 1
+        self.display.message(
+            f"step {step + 1}: the gradient is not finite (losses: {shown(losses)}); the step is left out"
+        )
+        if self.bad_steps >= self.config.max_bad_steps:
+            raise not_finite(self.bad_steps, losses, batches, self.groups)
 
     def _evaluate(self) -> None:
-        scores = evaluate(
-            self.model,
-            self.dev,
-            tune=True,
-            batch_tokens=self.config.eval_batch_tokens,
-            device=self.device,
-            precision=self.precision,
-        )
-        step = self.progress.step
-        value = score(scores, self.wanted, self.model.specs)
-        better = value is not None and (self.progress.best_score is None or value > self.progress.best_score)
+        with self.engine.whole() as model:
+            scores = evaluate(
+                model,
+                self.dev,
+                tune=True,
+                batch_tokens=self.config.eval_batch_tokens,
+                device=self.device,
+                precision=self.precision,
+                world=self.world,
+            )
+            step = self.progress.step
+            value = score(scores, self.wanted, model.specs)
+            better = value is not None and (self.progress.best_score is None or value > self.progress.best_score)
+            if better and self.world.first:
+                info = {"step": step, "score": value, "by": self.wanted, "dev": scores}
+                self.saver.begin(lambda: best_writer(self.run, model, info))
         self.history.append((step, scores))
         if better:
             self.progress.best_step, self.progress.best_score, self.progress.stale = step, value, 0
-            save_best(self.run, self.model, {"step": step, "score": value, "by": self.wanted, "dev": scores})
         else:
             self.progress.stale += 1
         self._log({"step": step, "dev": scores, "score": value, "best": better})
         self.display.evaluated(step, _main_first(scores, best_metrics(self.model.specs, [])), better)
 
+    def _save_due(self, step: int) -> bool:
+        if self.config.save_every:
+            return step % self.config.save_every == 0
+        return time.monotonic() - self._saved_at > SAVE_SECONDS
+
     def _save(self) -> None:
         self._saved_at = time.monotonic()
-        save_state(self.run, self.model, self.optimizer, self.progress, keep=self.config.keep, device=self.device)
+        for path in self.changed():
+            self.display.message(f"{path} is no longer what it was: this run goes on with what it read")
+        self.saver.begin(
+            lambda: state_writer(
+                self.run,
+                self.model,
+                self.optimizer,
+                self.progress,
+                keep=self.config.keep,
+                device=self.device,
+                world=self.world,
+            )
+        )
 
     def _log(self, line: Mapping[str, Any]) -> None:
-        with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-class _signals:
-    """While inside, SIGINT and SIGTERM end training after the step under way; a second one ends it at once."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.trainer._signal is not None:
-            raise KeyboardInterrupt
-        self.trainer._signal = number
-        # A signal comes in the middle of anything, an import or a line being drawn; only a bare write is safe here.
-        os.write(2, b"\nstopping after this step and saving; once more to stop at once\n")
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        if self.world.first:
+            with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
