@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from braid.balancing.base import Balancer
+from braid.checkpoint.files import write_bytes
 from braid.checkpoint.saver import Saver
 from braid.checkpoint.state import Progress, best_writer, load_best, load_state, state_writer
 from braid.config.training import TrainConfig
@@ -42,6 +43,7 @@ from braid.training.progress import StepInfo
 from braid.training.stopping import Stopping
 from braid.training.trouble import is_out_of_memory, not_finite, out_of_memory, shown
 
+METRICS = "metrics.jsonl"
 SAVE_SECONDS = 600
 """Without `train.save_every` the state is saved this often. Saving changes no result, so the clock may decide."""
 
@@ -118,6 +120,8 @@ class Trainer:
         """Go on from a saved state: bitwise as if there had been no stop."""
         load_state(state, self.model, self.optimizer, device=self.device, world=self.world)
         self.progress = progress
+        if self.world.first:
+            _forget_after(self.run / METRICS, progress.step)
 
     def train(self) -> TrainResult:
         """All steps that are left; afterwards the model holds the best weights (or the last, without a dev set), and
@@ -346,8 +350,8 @@ class Trainer:
 
     def _log(self, line: Mapping[str, Any]) -> None:
         if self.world.first:
-            with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            with open(self.run / METRICS, "a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "time": round(time.time(), 3)}, ensure_ascii=False) + "\n")
 
 
 def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
@@ -356,6 +360,13 @@ def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
         task: {metric: found[metric] for metric in sorted(found, key=lambda name: name != main[task])}
         for task, found in scores.items()
     }
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Take out of a log what is about to happen again."""
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        write_bytes(path, b"".join(line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step))
 
 
 def _cumulative(sizes: Sequence[int]) -> Iterator[int]:
