@@ -44,7 +44,7 @@ import braid
 from braid.checkpoint import state as braid_state
 from braid.checkpoint.state import newest_state, read_progress
 from braid.errors import BraidError, Interrupted
-from braid.run import train as _  # noqa: F401
+from braid.run.train import Run  # noqa: F401
 from braid.tools.demo_data import write_demo_data
 from braid.training.trainer import Trainer as BraidTrainer
 

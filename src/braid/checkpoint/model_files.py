@@ -115,16 +115,29 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
     assert isinstance(variant, EncoderVariant)
     encoder = variant.load(folder)
     tokenizer = load_tokenizer(folder)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise RunDirectoryError(
+            f"{folder}: the tokenizer has ids up to {tokenizer.vocab_size - 1:,}, the encoder only "
+            f"{encoder.vocab_size:,} embeddings: they do not belong together"
+        )
+    if encoder.max_positions is not None and max_length > encoder.max_positions:
+        raise RunDirectoryError(
+            f"{folder / 'braid.json'}: max_length {max_length:,} is more than the encoder's {encoder.max_positions:,} "
+            "positions"
+        )
     sha256 = file_sha256(folder / "model.safetensors")
     specs, states = {}, {}
     for name in _task_names(directory, tasks):
         path = directory / "tasks" / name
         content = read_mapping(path / "task.json")
         _check_hash(name, path, content, sha256, force=force)
-        given = {"type": content.get("type"), **content.get("options", {})}
-        task = _variant(TaskConfig, given, path / "task.json")
+        options, facts = content.get("options", {}), content.get("facts", {})
+        if not isinstance(options, dict) or not isinstance(facts, dict):
+            raise RunDirectoryError(f"{path / 'task.json'}: options and facts must be mappings")
+        task = _variant(TaskConfig, {"type": content.get("type"), **options}, path / "task.json")
         assert isinstance(task, Task)
-        specs[name] = TaskSpec(task, content.get("facts", {}))
+        specs[name] = TaskSpec(task, facts)
+        _check_facts(specs[name], encoder, path / "task.json")
         states[name] = load_tensors(path / "head.safetensors")
     network = BraidModel(encoder, specs)
     for name, head in network.heads():
@@ -187,6 +200,19 @@ def _check_hash(name: str, path: Path, content: Mapping[str, Any], sha256: str, 
             f"{str(content.get('encoder_sha256'))[:12]}..., "
             f"here is {sha256[:12]}...). Its predictions would be noise. Use --force to load it all the same."
         )
+
+
+def _check_facts(spec: TaskSpec, encoder: Encoder, where: Path) -> None:
+    """Whether a head can be made of what a file says of its labels."""
+    labels = spec.facts.get("labels", [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise RunDirectoryError(f"{where}: labels must be a list of strings")
+    try:
+        spec.task.make_head(spec.facts, encoder.hidden_size)
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
+        raise RunDirectoryError(
+            f"{where}: what it says of its labels does not fit a {spec.task.type} task: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _variant(family: type[Any], options: dict[str, Any], where: Path) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders
 
+from braid.data.patience import panics
 from braid.data.piecewise import Piecewise, piecewise
 from braid.errors import BraidError
 
@@ -131,7 +132,8 @@ class Tokenizer:
         """Tokens as a text to read, special ones left out. WordPiece does not keep where spaces were: there is none
         between Chinese characters, and one between other words."""
         if self.rust.decoder is not None:
-            return str(self.rust.decode([int(number) for number in ids], skip_special_tokens=True))
+            with panics("tokenizer.json"):
+                return str(self.rust.decode([int(number) for number in ids], skip_special_tokens=True))
         pieces = self.tokens([number for number in ids if int(number) not in self.special_ids])
         return _BETWEEN_HAN.sub("", str(decoders.WordPiece(cleanup=True).decode(pieces))) if pieces else ""
 
@@ -147,7 +149,8 @@ class Tokenizer:
         return piecewise(self.rust, self._ids)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
+        with panics("tokenizer.json"):
+            return [encoding.ids for encoding in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _special(self, role: str) -> int | None:
         given = [self.files.get(name, {}).get(role) for name in ("tokenizer_config.json", "special_tokens_map.json")]
@@ -166,7 +169,8 @@ class Tokenizer:
     @cached_property
     def template(self) -> Template:
         """Read off how the tokenizer itself surrounds `a` and the pair `a`, `a`."""
-        single, pair = self.rust.encode("a"), self.rust.encode("a", "a")
+        with panics("tokenizer.json"):
+            single, pair = self.rust.encode("a"), self.rust.encode("a", "a")
         whole, both = _parts(single), _parts(pair)
         if len(whole) != 3 or len(both) != 5:
             raise BraidError("this tokenizer places its special tokens in a way that Braid does not know")
@@ -184,7 +188,9 @@ class Tokenizer:
         A string without pieces is one token for the unknown where no special token stands around a text (GPT-2), since
         a row needs one."""
         bare = self.template.single_cost == 0
-        for encoding in self.rust.encode_batch([clean(text) for text in texts], add_special_tokens=False):
+        with panics("tokenizer.json"):
+            encodings = self.rust.encode_batch([clean(text) for text in texts], add_special_tokens=False)
+        for encoding in encodings:
             if bare and not encoding.ids:
                 yield Tokens(np.array([self._filler], dtype=np.int32), np.zeros((1, 2), dtype=np.int32))
                 continue

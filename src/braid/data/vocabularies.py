@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models
 
+from braid.data.patience import check_patience
 from braid.data.sentencepiece_model import tokenizer_from_sentencepiece
 from braid.data.special_tokens import SPECIAL_TOKENS, config_files, finished, roles_in
 from braid.data.tokens import Tokenizer, clean
@@ -50,7 +51,9 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     with nothing but a vocabulary. Raises BraidError where there is none."""
     files = {name: _json(directory / name) for name in _CONFIG_FILES if (directory / name).is_file()}
     if (directory / "tokenizer.json").is_file():
-        return Tokenizer(_rust_from_file(directory / "tokenizer.json"), files)
+        rust = _rust_from_file(directory / "tokenizer.json")
+        check_patience(rust, directory / "tokenizer.json")
+        return Tokenizer(rust, files)
     lowercase = bool(files.get("tokenizer_config.json", {}).get("do_lower_case", True))
     given, found = _vocabulary_in(directory), sorted(directory.glob("*.model"))
     if not files and not (directory / "config.json").is_file():
@@ -70,6 +73,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         # Such a model's own ids need not be those of the encoder that it belongs to (XLM-R's are not).
         hint = "; reading its .model file may need: pip install sentencepiece protobuf" if found else ""
         raise BraidError(f"no usable tokenizer in {directory}: {error}{hint}") from error
+    check_patience(rust, directory)
     if not files:
         pad, unk, cls, sep, mask = SPECIAL_TOKENS
         roles = {"pad_token": pad, "unk_token": unk, "cls_token": cls, "sep_token": sep, "mask_token": mask}

@@ -85,7 +85,7 @@ def parse(text: str, problems: Problems, numbers: list[int]) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        line = numbers[min(error.lineno, len(numbers)) - 1]
+        line = numbers[min(error.lineno, len(numbers)) - 1] if numbers else 1
         problems.add(f"not JSON: {error.msg}", line=line, column=error.colno)
     except RecursionError:
         problems.add("nested too deeply to be read", line=numbers[0])
