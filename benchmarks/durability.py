@@ -33,8 +33,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import scipy.stats  # noqa: F401  (imported once here, not in every process)
-import sklearn.metrics  # noqa: F401
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -44,7 +42,6 @@ import braid
 from braid.checkpoint import state as braid_state
 from braid.checkpoint.state import newest_state, read_progress
 from braid.errors import BraidError, Interrupted
-from braid.run.train import Run  # noqa: F401
 from braid.tools.demo_data import write_demo_data
 from braid.training.trainer import Trainer as BraidTrainer
 
@@ -80,9 +77,9 @@ def write_data(data: Path, rows: int = 400) -> None:
     if data.exists():
         return
     write_demo_data(data)
-    for path in data.glob("*_train.*"):
+    for path in data.iterdir():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        path.write_text("".join(lines[:rows]), encoding="utf-8")
+        path.write_text("".join(lines[: rows if "_train" in path.name else rows // 8]), encoding="utf-8")
 
 
 def quiet(message: str) -> None:
@@ -128,6 +125,15 @@ class Child:
     def wait(self) -> int:
         """Its exit code."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def warm(folder: Path) -> Path:
+    """The data; and one step in this process, so that those forked from it need not import everything anew."""
+    data = folder / "data"
+    write_data(data)
+    if not (folder / "warm").exists():
+        braid.train(recipe_of(data, folder / "warm", max_steps=1), say=quiet)
+    return data
 
 
 def train_watched(recipe: braid.Recipe, memory: mmap.mmap) -> None:
@@ -183,8 +189,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def kills(folder: Path, wanted: int) -> dict[str, Any]:
     """`wanted` kills of Braid's training."""
-    data = folder / "data"
-    write_data(data)
+    data = warm(folder)
     options = {"max_steps": 60, "eval_every": 15, "save_every": 3}
     straight = Child(lambda memory: train_watched(recipe_of(data, folder / "straight", **options), memory))
     began = time.monotonic()
@@ -225,8 +230,7 @@ def kills(folder: Path, wanted: int) -> dict[str, Any]:
 
 def terms(folder: Path, wanted: int = 20) -> dict[str, Any]:
     """`wanted` SIGTERMs, and whether a step was lost."""
-    data = folder / "data"
-    write_data(data)
+    data = warm(folder)
     options = {"max_steps": 200, "eval_every": 50}
     straight = Child(lambda memory: train_watched(recipe_of(data, folder / "straight_term", **options), memory))
     assert straight.wait() == 0

@@ -282,8 +282,8 @@ def _files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
         for k, word, pos, head, relation in [(1, "We", "PRON", 2, "nsubj"), (2, "ate", "VERB", 0, "root")]
     )
     heads, upos = ({"words": "words", "text": "text", "label": name} for name in ("dependencies", "upos"))
-    yield "a.conllu", f"# text = We ate\n{tree}\n{tree}\n".encode(), {"type": "dependency", "data": {"columns": heads}}
-    yield "a.conllu", f"# text = We ate\n{tree}\n{tree}\n".encode(), {"type": "tagging", "data": {"columns": upos}}
+    yield "a.conllu", (f"# text = We ate\n{tree}\n" * 2).encode(), {"type": "dependency", "data": {"columns": heads}}
+    yield "a.conllu", (f"# text = We ate\n{tree}\n" * 2).encode(), {"type": "tagging", "data": {"columns": upos}}
     yield "a.txt", "我们 去 了 北京 。\n今天 好\n".encode(), {"type": "tagging", "data": {"source": "segmented"}}
     squad = {
         "version": "1.1",

@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from braid.checkpoint.files import load_tensors, read_mapping, replace_directory, save_tensors, write_json
 from braid.config.families import EncoderConfig, TaskConfig
 from braid.data.tokens import Tokenizer
 from braid.data.vocabularies import load_tokenizer
+from braid.data.windows import UnitKind
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.errors import BraidError, RunDirectoryError, did_you_mean
 from braid.model.network import BraidModel, TaskSpec
@@ -209,6 +210,10 @@ def _check_facts(spec: TaskSpec, encoder: Encoder, where: Path) -> None:
         raise RunDirectoryError(f"{where}: labels must be a list of strings")
     try:
         spec.task.make_head(spec.facts, encoder.hidden_size)
+        spec.task.meter(spec.facts)
+        _, units = spec.task.reads(spec.facts)
+        if units not in get_args(UnitKind):
+            raise ValueError(f"units {units!r}, not {' or '.join(get_args(UnitKind))}")
     except (TypeError, KeyError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
         raise RunDirectoryError(
             f"{where}: what it says of its labels does not fit a {spec.task.type} task: {type(error).__name__}: {error}"

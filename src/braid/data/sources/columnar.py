@@ -25,7 +25,7 @@ class Columnar(FileSource):
                     for fields in batch.to_pylist():
                         number += 1
                         yield SourceRow(fields=fields, line=number, file=self.path)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             place = Place(file=self.path, line=number + 1 if number else None)
             problem = Problem(what=f"cannot be read as {self.type}: {reason}", place=place)
