@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +154,19 @@ def test_columnar_files_are_read_in_all_their_forms(tmp_path: Path) -> None:
         found = rows(source)
         assert [row.fields for row in found] == RECORDS, source
         assert [row.line for row in found] == [1, 2, 3]
+
+
+def test_text_of_a_columnar_file_that_is_no_utf8(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    offsets = pa.py_buffer(np.array([0, 2], np.int32).tobytes())
+    column = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"\xff\xa4"))
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, pa.schema({"text": pa.string()})) as to,
+    ):
+        to.write_batch(pa.record_batch([column], names=["text"]))
+    assert "cannot be read as arrow: 'utf-8' codec" in error(Arrow(path=str(tmp_path / "a.arrow")))
 
 
 def test_damaged_columnar_files(tmp_path: Path) -> None:
