@@ -14,11 +14,10 @@ import pytest
 from braid.config.families import SourceConfig
 from braid.data.corpus import prepare as preparing
 from braid.data.corpus import shards
-from braid.data.corpus.documents import Documents, chunks
+from braid.data.corpus.documents import LONGEST, pieces, Documents, chunks
 from braid.data.corpus.prepare import Options, Share, corpus_key, prepare_corpus
 from braid.data.corpus.rows import CorpusRows, RowOptions, choose
 from braid.data.corpus.shards import Corpus
-from braid.data.corpus.tokenise import LONGEST
 from braid.data.sources.base import Source
 from braid.data.token_worker import start
 from braid.data.tokens import Tokenizer
@@ -297,3 +296,13 @@ def test_prepared_shards_have_no_rows_of_text(tmp_path: Path) -> None:
     assert isinstance(found, Source)
     with pytest.raises(DataError, match="only mlm"):
         list(found.rows("train"))
+
+
+def test_a_long_text_is_cut_at_spaces_and_nothing_is_lost() -> None:
+    text = "the cat sat " * (LONGEST // 5) + "北" * (3 * LONGEST) + "。end"
+    found = pieces(text)
+    assert "".join(found) == text
+    assert max(map(len, found)) <= LONGEST
+    assert found[0].endswith(" ")
+    assert pieces("") == [""]
+    assert pieces("x" * LONGEST) == ["x" * LONGEST]

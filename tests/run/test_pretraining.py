@@ -108,6 +108,20 @@ def test_masks_beside_labels(tmp_path: Path) -> None:
     assert "accuracy" in run.scores("dev")["mood"]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_corpus_of_the_hub(tmp_path: Path, streaming: bool) -> None:
+    """From a local folder of data files, as `datasets` loads it; no file of ours has to be hashed for it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for part in range(2):
+        lines = [json.dumps({"text": f"the cat {word} sat on a mat far away"}) for word in "abcdefgh" * 20]
+        (folder / f"part{part}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = {"train": {"hub": str(folder), "streaming": streaming}, "dev": "10%"}
+    run = braid.train(recipe_of(tmp_path, {"mlm": {"type": "mlm", "data": data}}, "mlm"), say=quiet)
+    assert run.metrics["dev"]["mlm"]["loss"] > 0
+    assert json.loads((run.directory / "environment.json").read_text())["data_sha256"] == {}
+
+
 def test_a_run_resumes_bitwise(tmp_path: Path, corpus: Path) -> None:
     tasks = {"mlm": {"type": "mlm", "data": {"train": str(corpus)}}, "sop": {"type": "sop"}}
     whole = braid.train(recipe_of(tmp_path, tasks, "mlm & sop"), say=quiet)

@@ -13,7 +13,7 @@ import numpy as np
 
 from braid.config.families import DataConfig
 from braid.config.recipe import Recipe
-from braid.data.corpus.documents import Documents
+from braid.data.corpus.documents import Documents, pieces
 from braid.data.corpus.prepare import Options, Progress, Share, corpus_key, prepare_corpus
 from braid.data.corpus.rows import CorpusRows, Fill, Pairing, RowOptions, choose
 from braid.data.corpus.shards import Corpus
@@ -109,8 +109,11 @@ def sample_documents(recipe: Recipe, *, characters: int = 20_000_000) -> Iterato
         data, left = data_of(recipe, names), characters
         plain = [source for source in sources_of(data, "train") if not isinstance(source, Cut | Prepared)]
         for document in Documents(plain, data.columns):
-            yield from document.split("\n")
-            left -= len(document)
+            for piece in (piece for line in document.split("\n") for piece in pieces(line)):
+                yield piece
+                left -= len(piece)
+                if left <= 0:
+                    break
             if left <= 0:
                 break
 

@@ -302,13 +302,14 @@ def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
 
 
 def data_files(recipe: Recipe) -> list[str]:
-    """All files that a recipe's tasks read."""
+    """All files that a recipe's tasks read. Data of the hub, and folders of it, are none."""
     found = [
         path
         for task in recipe.tasks.values()
         for split in ("train", "dev", "test")
         for source in sources_of(task.data, split)
         for path in source.files()
+        if Path(path).is_file()
     ]
     return list(dict.fromkeys(found))
 

@@ -13,7 +13,7 @@ from typing import get_args
 
 from braid.checkpoint.files import replace_directory
 from braid.config.families import SourceConfig
-from braid.data.corpus.documents import Documents
+from braid.data.corpus.documents import Documents, pieces
 from braid.data.progress import counting
 from braid.data.sources.base import FileSource
 from braid.data.tokens import Tokenizer
@@ -78,7 +78,8 @@ class Corpus:
                 drawn.append(document[:LONGEST])
             elif (place := chance.randrange(number)) < SAMPLE:
                 drawn[place] = document[:LONGEST]
-            yield from document.split("\n")
+            for line in document.split("\n"):
+                yield from pieces(line)
         self.documents, self.sample = number, drawn
         self.told("training", number, None)
 

@@ -8,12 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from braid.data.corpus.documents import pieces
 from braid.data.corpus.shards import Part
 from braid.data.tokens import Tokenizer, clean
 from braid.errors import BraidError
-
-LONGEST = 100_000
-"""Characters given to the tokenizer at once: what it keeps of each takes fifty times the text's own space."""
 
 SENTENCE_ENDS = frozenset("。！？!?…．.；;")
 Words = Literal["none", "jieba"]
@@ -81,24 +79,10 @@ def _lines(document: str) -> Iterator[Line]:
     texts = [line for line in document.split("\n") if line.strip()] or [document]
     for number, text in enumerate(texts):
         last = number == len(texts) - 1
-        pieces = _pieces(text)
-        for k, piece in enumerate(pieces):
-            whole = k == len(pieces) - 1
+        parts = pieces(text)
+        for k, piece in enumerate(parts):
+            whole = k == len(parts) - 1
             yield Line(piece, whole and (last or len(texts) > 1), whole and last)
-
-
-def _pieces(text: str) -> list[str]:
-    """A text in pieces of at most LONGEST characters, cut at a space or a sentence's end where there is one."""
-    if len(text) <= LONGEST:
-        return [text]
-    pieces = []
-    while len(text) > LONGEST:
-        window = text[LONGEST // 2 : LONGEST]
-        cut = max(window.rfind(mark) for mark in (" ", "。", "！", "？", "\t"))
-        at = LONGEST // 2 + cut + 1 if cut >= 0 else LONGEST
-        pieces.append(text[:at])
-        text = text[at:]
-    return [*pieces, text] if text else pieces
 
 
 def _single_lines(lines: Sequence[Line]) -> np.ndarray:
