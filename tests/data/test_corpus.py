@@ -14,7 +14,7 @@ import pytest
 from braid.config.families import SourceConfig
 from braid.data.corpus import prepare as preparing
 from braid.data.corpus import shards
-from braid.data.corpus.documents import LONGEST, pieces, Documents, chunks
+from braid.data.corpus.documents import LONGEST, Documents, chunks, pieces
 from braid.data.corpus.prepare import Options, Share, corpus_key, prepare_corpus
 from braid.data.corpus.rows import CorpusRows, RowOptions, choose
 from braid.data.corpus.shards import Corpus

@@ -59,6 +59,18 @@ def test_predicted_rows_with_logits_train_a_student(tmp_path: Path) -> None:
     powers = np.exp(first["mood"]["logits"]["values"])
     np.testing.assert_allclose(powers / powers.sum(), list(first["mood"]["probabilities"].values()), atol=1e-4)
 
+    # A row's own labels stay its own: the teacher's take their place only where there are none.
+    own = {"words": rows[0]["words"], "mood": "neg", "marks": ["B-THING", "O", "O", "O"], "topics": ["food", "x"]}
+    told = braid.load(teacher.directory)(own, logits=True).to_json()
+    assert (told["mood"]["label"], told["marks"]["tags"], told["topics"]["labels"]) == (
+        "neg",
+        own["marks"],
+        own["topics"],
+    )
+    assert told["mood"]["logits"] == first["mood"]["logits"]
+    alone = {"words": rows[0]["words"], "label": "neg"}
+    assert braid.load(teacher.directory)(alone, ["mood"], logits=True).to_json()["mood"]["label"] == "neg"
+
     student = braid.train(recipe(tmp_path / "student", taught, epochs=30), say=lambda message: None)
     model, original = braid.load(student.directory), braid.load(teacher.directory)
     assert model.tasks["mood"].facts["soft"]

@@ -13,6 +13,9 @@ from braid.data.textfile import lines
 from braid.data.units import join_words, locate_words
 from braid.errors import BraidError, DataError, Place, Problem
 
+INPUT = ("text", "pair", "words", "query", "options")
+"""Keys of a row that are no labels."""
+
 Input = str | tuple[str, str] | Mapping[str, Any] | Example
 
 
@@ -55,7 +58,8 @@ def _row(row: Mapping[str, Any], place: Place | None) -> Example:
         text,
         pair,
         words,
-        place=place,
+        {key: value for key, value in row.items() if key not in INPUT and value is not None},
+        place,
         query=None if query is None else str(query),
         options=None if options is None else tuple(options),
     )

@@ -6,7 +6,7 @@ characters, or as plain text); where these give the same tokens, which is the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -282,6 +282,7 @@ class Model:
                 results[number].predictions[task] = prediction
                 if logits:
                     results[number].logits.update(self._logits(task, parts[k][1].values[at]))
+                    results[number].gold.update(self._gold(task, examples[number], alone=len(tasks) == 1))
         return results
 
     def _logits(self, task: str, values: np.ndarray) -> dict[str, dict[str, Any]]:
@@ -291,6 +292,17 @@ class Model:
             return {}
         rows = values[0] if spec.task.layout == "joint" else values
         return {task: {"labels": spec.facts["labels"], "values": np.round(rows.astype(float), 5).tolist()}}
+
+    def _gold(self, task: str, example: Example, *, alone: bool) -> dict[str, dict[str, Any]]:
+        """The label that a row has itself, under the task's name or (where one task is predicted *alone*) as `label`:
+        a student learns from it and from the logits, not from what the teacher took for the label."""
+        label = example.labels.get(task, example.labels.get("label") if alone else None)
+        key = self.network.specs[task].labelled.hard_key
+        if label is None or not key or isinstance(label, Mapping):
+            return {}
+        if key == "tags" and not all(isinstance(tag, str) for tag in label):  # spans, which are not one a word
+            return {}
+        return {task: {key: label}}
 
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
         """The examples that a task can read. Where it was asked for by name, all must be."""

@@ -24,6 +24,8 @@ class Result(Mapping[str, Any]):
     predictions: dict[str, Prediction] = field(default_factory=dict)
     logits: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What rows carry for a student: task -> {"labels", "values"}, where logits were asked for."""
+    gold: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The labels that rows had of their own, as a student's rows carry them beside the logits."""
 
     def __getitem__(self, task: str) -> Any:
         return self.predictions[task]
@@ -48,7 +50,7 @@ class Result(Mapping[str, Any]):
         for task, prediction in self.predictions.items():
             row[task] = prediction.to_json()
             if task in self.logits:
-                row[task]["logits"] = self.logits[task]
+                row[task] = {**row[task], **self.gold.get(task, {}), "logits": self.logits[task]}
         return row
 
 

@@ -162,6 +162,9 @@ class LabelledTask(Task, ABC):
     bears_changes: ClassVar[bool] = False
     """Whether it can be joined by `&` to a task that changes its input, such as one that masks tokens."""
 
+    hard_key: ClassVar[str] = ""
+    """Where the label stands beside a teacher's opinion; empty for types that cannot learn from one."""
+
     @property
     def default_label(self) -> Any:
         """The label of a row of this task's data that has none. None: such a row stays without."""

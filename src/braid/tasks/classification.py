@@ -43,6 +43,7 @@ class Classification(RowTask):
 
     type: Literal["classification"] = "classification"
     main_metric: ClassVar[str] = "accuracy"
+    hard_key: ClassVar[str] = "label"
 
     labels: list[str] | None = None
     """All labels, in their order. None: those of the training data, sorted."""
@@ -103,7 +104,7 @@ class Classification(RowTask):
         counts: Counter[str] = Counter()
         taught: set[str] = set()
         for label in labels:
-            hard = hard_label(label, "label")
+            hard = hard_label(label, self.hard_key)
             counts.update([] if hard is None and is_soft(label) else [canonical(hard)])
             taught.update(names_of(label))
         if not counts and not taught:
@@ -133,14 +134,14 @@ class Classification(RowTask):
     def encode(self, label: Any, example: Example, window: Window, facts: Facts) -> Target | None:
         """`label` [1]: the label's place in the inventory; `teacher` [C]: logits, where rows have some. Only the first
         window of a text carries them."""
-        hard = hard_label(label, "label")
+        hard = hard_label(label, self.hard_key)
         number = IGNORED if hard is None else id_of(canonical(hard), facts["labels"])
         target = {"label": np.array([number], dtype=np.int64), **teacher_target(label, facts)}
         return target if window.number == 0 else None
 
     def gold(self, label: Any, example: Example, units: np.ndarray, facts: Facts) -> str:
         """The label as a string; where there is only a teacher, the likeliest of its."""
-        hard = hard_label(label, "label")
+        hard = hard_label(label, self.hard_key)
         if hard is not None:
             return canonical(hard)
         logits = teacher_logits(label, facts["labels"])
@@ -171,7 +172,7 @@ class Classification(RowTask):
 
     def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
         """The label as a string."""
-        hard = hard_label(label, "label")
+        hard = hard_label(label, self.hard_key)
         return [] if hard is None else [canonical(hard)]
 
 

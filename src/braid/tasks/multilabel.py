@@ -41,6 +41,7 @@ class Multilabel(RowTask):
 
     type: Literal["multilabel"] = "multilabel"
     main_metric: ClassVar[str] = "micro_f1"
+    hard_key: ClassVar[str] = "labels"
 
     labels: list[str] | None = None
     """All labels, in their order. None: those of the training data, sorted."""
@@ -77,7 +78,7 @@ class Multilabel(RowTask):
 
     def read(self, label: Any) -> list[str] | None:
         """The labels of one row; None where it has only a teacher's opinion. Raises LabelError."""
-        given = hard_label(label, "labels")
+        given = hard_label(label, self.hard_key)
         if given is None:
             return None
         if isinstance(given, str) and self.separator is not None:

@@ -70,6 +70,7 @@ class Tagging(LabelledTask):
     bears_changes: ClassVar[bool] = True
     layout: ClassVar[Layout] = "windows"
     main_metric: ClassVar[str] = "f1"
+    hard_key: ClassVar[str] = "tags"
 
     labels: list[str] | None = None
     """All tags (or, where rows carry spans, all types), in their order. None: those of the training data."""
@@ -200,7 +201,7 @@ class Tagging(LabelledTask):
 
 def _hard(label: Any) -> Any:
     """The tags, of a label that carries a teacher's opinion too: as our own predictions have both."""
-    hard = hard_label(label, "tags")
+    hard = hard_label(label, Tagging.hard_key)
     if hard is None:
         raise LabelError('a teacher\'s opinion on words needs the tags beside it: {"tags": [...], "logits": ...}')
     return hard
