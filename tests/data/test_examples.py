@@ -252,3 +252,12 @@ def test_impossible_cuts(tmp_path: Path) -> None:
 def test_hostile_rows_of_any_length_are_read(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "x.jsonl", {"text": "中a " * 33_334}, {"words": ["字"] * 100_000})
     assert [len(e.text) for e in read(train=path).examples] == [100_002, 100_000]
+
+
+def test_a_cut_does_not_divide_the_candidates_of_a_query(tmp_path: Path) -> None:
+    rows = [{"text": f"q{k // 4}", "pair": f"p{k}", "query": f"{k // 4}", "label": k % 2} for k in range(80)]
+    data = DataConfig.model_validate({"train": jsonl(tmp_path / "x.jsonl", *rows), "dev": "25%"})
+    train, dev = (read_split(data, split, task="t", seed=1).examples for split in ("train", "dev"))
+    assert len(train) + len(dev) == 80
+    assert len(dev) == 20
+    assert not {example.query for example in train} & {example.query for example in dev}

@@ -50,11 +50,11 @@ def read_split(data: DataConfig, split: str, *, task: str, seed: int) -> SplitRo
     sources = _sources(data, split)
     entries: list[_Entry] = list(_read(data, split, task))
     if any(source.of == split for _, _, source in _cuts(data)):
-        taken = {row for _, rows in _drawn(data, split, len(entries), seed) for row in rows.tolist()}
+        taken = {row for _, rows in _drawn(data, split, entries, seed) for row in rows.tolist()}
         entries = [entry for row, entry in enumerate(entries) if row not in taken]
     for origin in dict.fromkeys(source.of for source in sources if isinstance(source, Cut)):
         whole = list(_read(data, origin, task))
-        for owner, rows in _drawn(data, origin, len(whole), seed):
+        for owner, rows in _drawn(data, origin, whole, seed):
             entries += [whole[row] for row in rows.tolist()] if owner == split else []
     if sources and not entries:
         files = ", ".join(dict.fromkeys(file for source in sources for file in source.files())) or "the split"
@@ -79,22 +79,37 @@ def _cuts(data: DataConfig) -> Iterator[tuple[str, int, Cut]]:
                 yield split, place, source
 
 
-def _drawn(data: DataConfig, origin: str, n: int, seed: int) -> list[tuple[str, np.ndarray]]:
-    """Which of a split's `n` rows every cut takes, in file order: disjoint pieces of one permutation."""
+def _drawn(data: DataConfig, origin: str, entries: Sequence[_Entry], seed: int) -> list[tuple[str, np.ndarray]]:
+    """Which of a split's rows every cut takes, in file order: disjoint pieces of one permutation. Rows of one query
+    stay together, since they are ranked against each other."""
     if any(isinstance(source, Cut) for source in _sources(data, origin)):
         what = f"{origin} is cut from, so it cannot itself be a share of another split"
         raise DataError([Problem(what=what, key=f"data.{origin}")])
-    order = np.random.default_rng(np.random.SeedSequence([seed, _CUT_STREAM])).permutation(n)
-    pieces, start = [], 0
+    n = len(entries)
+    together = _together(entries)
+    order = np.random.default_rng(np.random.SeedSequence([seed, _CUT_STREAM])).permutation(len(together))
+    pieces, at = [], 0
     for split, _, source in _cuts(data):
-        if source.of == origin:
-            size = max(1, round(n * source.share))
-            pieces.append((split, np.sort(order[start : start + size])))
-            start += size
-    if start >= n:
+        if source.of != origin:
+            continue
+        wanted, rows = max(1, round(n * source.share)), list[int]()
+        while len(rows) < wanted and at < len(order):
+            rows += together[order[at]]
+            at += 1
+        pieces.append((split, np.sort(np.array(rows, dtype=np.int64))))
+    if at >= len(order):
         what = f"the shares that are cut out of {origin} leave nothing of its {n} rows"
         raise DataError([Problem(what=what, key=f"data.{origin}", todo="cut out less, or give more rows")])
     return pieces
+
+
+def _together(entries: Sequence[_Entry]) -> list[list[int]]:
+    """The rows of every query; each row without one alone."""
+    found: dict[object, list[int]] = {}
+    for row, entry in enumerate(entries):
+        query = entry.query if isinstance(entry, Example) else None
+        found.setdefault(row if query is None else ("query", query), []).append(row)
+    return list(found.values())
 
 
 def _read(data: DataConfig, split: str, task: str) -> Iterator[_Entry]:
