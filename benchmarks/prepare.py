@@ -13,12 +13,13 @@ measured.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,23 +118,42 @@ SIDES: dict[str, Callable[[Path, Tokenizer, Path], int]] = {
 }
 
 
-def peak() -> float:
-    """Most memory, in MB, that this process or one of its children ever held."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+def held() -> float:
+    """Memory, in MB, that this process and its children hold now; what they share is counted for each."""
+    pids = [os.getpid()]
+    for task in Path("/proc/self/task").iterdir():
+        pids += [int(pid) for pid in (task / "children").read_text().split()]
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            total += int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    return total
 
 
 def memory(megabytes: int, tokenizer: Tokenizer, folder: Path) -> dict[str, float]:
-    """Peak memory over the start while a corpus of that size is prepared."""
+    """Most memory over the start that this process and its two workers held while a corpus of that size was
+    prepared."""
     path = folder / "large.txt"
     corpus(path, megabytes)
-    before = peak()
+    before, most, done = held(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            most[0] = max(most[0], held())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     began = time.perf_counter()
-    held = prepare_corpus([source(path)], {}, tokenizer, folder / "large", workers=2)
+    made = prepare_corpus([source(path)], {}, tokenizer, folder / "large", workers=2)
     seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    path.unlink()
     return {
         "corpus_megabytes": megabytes,
-        "memory_over_start_megabytes": round(peak() - before),
-        "tokens": held["tokens"],
+        "memory_over_start_megabytes": round(most[0] - before),
+        "tokens": made["tokens"],
         "seconds": round(seconds),
     }
 
@@ -150,6 +170,7 @@ def main() -> None:
         with (folder / "corpus.txt").open(encoding="utf-8") as file:
             sample = [line for _, line in zip(range(2000), file, strict=False)]
         tokenizer = train("wordpiece", lambda: sample, size=21128, lowercase=True)
+        large = memory(options.memory, tokenizer, folder) if options.memory else {}
         speeds: dict[str, list[float]] = {side: [] for side in SIDES}
         for repeat in range(options.repeats):
             for side, run in SIDES.items():
@@ -171,9 +192,7 @@ def main() -> None:
             "vs_tokenizers": round(median["braid"] / median["tokenizers.encode_batch"], 2),
             "vs_datasets": round(median["braid"] / median["datasets.map"], 2),
         }
-        if options.memory:
-            summary |= memory(options.memory, tokenizer, folder)
-        print(json.dumps(summary), flush=True)
+        print(json.dumps(summary | large), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def evaluate(
 
     require_split(split)
     model = braid.load(run)
+    for path in model.changed_files(split):
+        print(f"{path} is no longer what it was when this run was trained", file=sys.stderr)
     scores = model.evaluate(split)
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
@@ -217,6 +219,7 @@ def list_variants(
     as_json: AsJson = False,
 ) -> None:
     """The variants that recipes can name: type, what it is, file."""
+    from rich.markup import escape
     from rich.table import Table
 
     from braid.config.families import TaskConfig  # noqa: F401  (registers the families)
@@ -234,7 +237,7 @@ def list_variants(
     for name, found in rows.items():
         table = Table("type", "what", "file", title=name, title_justify="left", box=None, title_style="bold")
         for kind, path, line in found:
-            table.add_row(kind, line, _short(path))
+            table.add_row(kind, escape(line), _short(path))
         _console().print(table)
 
 

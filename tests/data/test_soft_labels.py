@@ -65,3 +65,10 @@ def test_opinions_that_cannot_be_used(label: Any, what: str) -> None:
 def test_a_mapping_that_is_no_label() -> None:
     with pytest.raises(LabelError, match="expected 'label'"):
         hard_label({"text": "x"}, "label")
+
+
+@pytest.mark.parametrize("given", [{"pos": 0.9, "neg": 0.9, "neutral": 0.1}, {"pos": 0.2, "neg": 0.2}])
+def test_probabilities_of_labels_that_exclude_each_other_sum_to_one(given: dict[str, float]) -> None:
+    with pytest.raises(LabelError, match="must sum to 1"):
+        teacher_logits({"probabilities": given}, NAMES)
+    assert teacher_logits({"probabilities": given}, NAMES, independent=True) is not None

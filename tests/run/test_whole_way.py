@@ -131,6 +131,23 @@ def test_odd_texts_give_clean_results(small_run: Path, text: str) -> None:
         assert result.text[span.start : span.end] == span.text
 
 
+def test_data_that_changed_since_training_is_named(small_run: Path, tmp_path: Path) -> None:
+    model = braid.load(small_run)
+    assert repr(model).startswith(f"<Model {small_run}: mood (classification)")
+    assert model.changed_files("test") == []
+    dev = Path(json.loads((small_run / "environment.json").read_text())["data_sha256"].popitem()[0]).with_name(
+        "dev.jsonl"
+    )
+    before = dev.read_text(encoding="utf-8")
+    dev.write_text(before + before.splitlines()[0] + "\n", encoding="utf-8")
+    try:
+        assert model.changed_files("dev") == [str(dev)]
+        done = runner.invoke(app, ["evaluate", str(small_run), "--split", "dev"])
+        assert f"{dev} is no longer what it was when this run was trained" in done.output
+    finally:
+        dev.write_text(before, encoding="utf-8")
+
+
 def test_evaluate_gives_the_figures_of_training(small_run: Path) -> None:
     metrics = json.loads((small_run / "metrics.json").read_text())
     found = braid.evaluate(small_run, "test", precision="fp32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from braid.config import families as _  # noqa: F401  (defining the families registers them)
@@ -19,7 +20,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def list_variants(family: str) -> list[tuple[str, str, str]]:
-    """(type, file, first line of the docstring) of every variant of a family, by type. Raises BraidError."""
+    """(type, file, first sentence of the docstring) of every variant of a family, by type. Raises BraidError."""
     known: dict[str, type[Variant]] = {base.family: base for base in families()}
     if family not in known:
         raise BraidError(f"there is no family {family!r}: {did_you_mean(family, known)}")
@@ -29,4 +30,5 @@ def list_variants(family: str) -> list[tuple[str, str, str]]:
 def _summary(variant: type[Variant]) -> str:
     # The class's own docstring: an inherited one would describe something else.
     own = variant.__dict__.get("__doc__") or ""
-    return next(iter(inspect.cleandoc(own).splitlines()), "")
+    first = " ".join(inspect.cleandoc(own).split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z`])", first)[0]

@@ -27,6 +27,9 @@ LONGEST = 40
 MOST = 500_000
 """Words that are remembered."""
 
+AT_ONCE = 200_000
+"""Characters whose words are held at once: a word as Python holds it takes twenty times its text's own space."""
+
 Encode = Callable[[list[str]], list[list[int]]]
 
 
@@ -41,6 +44,16 @@ class Piecewise:
 
     def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids of every text, int32."""
+        out: list[np.ndarray] = []
+        first = size = 0
+        for number, text in enumerate(texts, 1):
+            size += len(text)
+            if size >= AT_ONCE or number == len(texts):
+                out += self._some(texts[first:number])
+                first, size = number, 0
+        return out
+
+    def _some(self, texts: Sequence[str]) -> list[np.ndarray]:
         words = [self.pattern.findall(text) for text in texts]
         new = list(set().union(*words) - self.known.keys())
         if new:

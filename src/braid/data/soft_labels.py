@@ -17,6 +17,9 @@ import numpy as np
 from braid.data.labels import canonical
 from braid.errors import LabelError
 
+TOLERANCE = 0.02
+"""How far from 1 rounded probabilities may sum."""
+
 LEAST = 1e-6
 """Probability that stands for none, so that its logarithm is a number."""
 
@@ -81,6 +84,9 @@ def _table(label: Mapping[str, Any], *, independent: bool = False) -> tuple[list
     if kind == "probabilities":
         if (values < 0).any() or (values > 1 + 1e-6).any():
             raise LabelError("`probabilities`: expected numbers from 0 to 1")
+        sums = values.sum(axis=-1)
+        if not independent and (np.abs(sums - 1) > TOLERANCE).any():
+            raise LabelError(f"`probabilities`: they must sum to 1, found {float(np.atleast_1d(sums)[0]):.4g}")
         sure = np.clip(values, LEAST, 1 - LEAST)
         values = np.log(sure) - np.log1p(-sure) if independent else np.log(np.maximum(values, LEAST))
     return names, values

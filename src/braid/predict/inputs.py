@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, BinaryIO
 
+from braid.config.families import DataConfig
 from braid.data.example import Example
+from braid.data.examples import read_split
 from braid.data.textfile import lines
 from braid.data.units import join_words, locate_words
 from braid.errors import BraidError, DataError, Place, Problem
 
+TABLES = (".tsv", ".csv", ".parquet", ".pq", ".arrow")
 INPUT = ("text", "pair", "words", "query", "options")
 """Keys of a row that are no labels."""
 
@@ -66,10 +69,15 @@ def _row(row: Mapping[str, Any], place: Place | None) -> Example:
 
 
 def read_inputs(path: str) -> Iterator[Example]:
-    """Inputs of a file (or of standard input, `-`), streaming, one a line.
+    """Inputs of a file (or of standard input, `-`), streaming, one a line. Tables (tsv, csv, parquet, arrow) are read
+    as training data is, whole.
 
     Lines are JSON rows if the first line that is not blank is one (or the file is called .jsonl), else plain texts;
     an empty plain line is an empty text, so that lines out match lines in. Raises DataError with file:line."""
+    if path.removesuffix(".gz").endswith(TABLES):
+        data = DataConfig.model_validate({"train": path})
+        yield from read_split(data, "train", task="label", seed=0).examples
+        return
     numbered = _stdin() if path == "-" else lines(path, "utf-8")
     name = "standard input" if path == "-" else path
     head = []
@@ -87,10 +95,8 @@ def read_inputs(path: str) -> Iterator[Example]:
 
 
 def _is_row(line: str) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+    # A broken row is still no text: what is wrong with it is said when it is read.
+    return line.lstrip("\ufeff \t").startswith('{"')
 
 
 def _json_row(line: str, place: Place) -> Example:

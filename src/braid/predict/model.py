@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 
+from braid.checkpoint.files import read_json
 from braid.checkpoint.model_files import LoadedModel, load_model
 from braid.config.recipe import Recipe
 from braid.data.assemble import read_group
@@ -21,9 +22,10 @@ from braid.data.example import Example, Window
 from braid.data.groups import GroupData, make_batch
 from braid.data.plan import fill_by_tokens
 from braid.data.prepare import prepare
+from braid.data.textfile import sha256_of
 from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
 from braid.errors import BraidError, did_you_mean
-from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, text_facts
+from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, sources_of, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
 from braid.model.network import TaskSpec
@@ -112,6 +114,18 @@ class Model:
         wanted = self._wanted(tasks)
         for examples in chunked((example_of(given) for given in inputs), chunk):
             yield from self._predict(examples, wanted, required=tasks is not None, logits=logits)
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(f"{name} ({spec.task.type})" for name, spec in self.network.specs.items())
+        return f"<Model {self.directory}: {tasks}>"
+
+    def changed_files(self, split: str = "test") -> list[str]:
+        """Files of a split that are no longer what they were when the run was trained: its figures are of other
+        data."""
+        known = read_json(self.directory / "environment.json").get("data_sha256", {})
+        recipe = Recipe.load_saved(self.directory / "recipe.yaml")
+        paths = {path for task in recipe.tasks.values() for one in sources_of(task.data, split) for path in one.files()}
+        return sorted(path for path in paths if path in known and known[path] != sha256_of(path))
 
     def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names."""

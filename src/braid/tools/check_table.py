@@ -19,7 +19,8 @@ def render(report: Report) -> RenderableType:
     if report.findings:
         parts.append(_findings(report))
     if report.errors:
-        parts.append(Text(f"\n{len(report.errors)} problems that stop training:", style="bold red"))
+        stop = "problem that stops" if len(report.errors) == 1 else "problems that stop"
+        parts.append(Text(f"\n{len(report.errors)} {stop} training:", style="bold red"))
         parts += [Text(error) for error in report.errors[:40]]
         if len(report.errors) > 40:
             parts.append(Text(f"... and {len(report.errors) - 40} more"))
@@ -29,6 +30,8 @@ def render(report: Report) -> RenderableType:
 
 
 def _table(title: str, *columns: str) -> Table:
+    # Rich wraps a title to its table's width; a no-break space keeps a short table's title on one line.
+    title = title.replace(" ", "\u00a0")
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold" if number < 2 else "ellipsis")
