@@ -142,7 +142,7 @@ def test_data_that_changed_since_training_is_named(small_run: Path, tmp_path: Pa
     dev.write_text(before + before.splitlines()[0] + "\n", encoding="utf-8")
     try:
         assert model.changed_files("dev") == [str(dev)]
-        done = runner.invoke(app, ["evaluate", str(small_run), "--split", "dev"])
+        done = CliRunner().invoke(app, ["evaluate", str(small_run), "--split", "dev"])
         assert f"{dev} is no longer what it was when this run was trained" in done.output
     finally:
         dev.write_text(before, encoding="utf-8")
