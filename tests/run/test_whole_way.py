@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
 import braid
 from braid.cli import app
@@ -171,8 +172,6 @@ def test_streaming_reads_no_further_than_it_must(small_run: Path) -> None:
 
 
 def test_commands(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    from typer.testing import CliRunner
-
     runner = CliRunner()
     shown = runner.invoke(app, ["evaluate", str(small_run), "--split", "dev", "--json"])
     assert set(json.loads(shown.stdout)) == {"mood", "places", "score"}
