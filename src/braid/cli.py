@@ -67,12 +67,13 @@ def train(
     """Train the tasks of a recipe; writes its run directory. In several processes: torchrun --nproc-per-node N -m braid
     train ..."""
     from braid.config.recipe import Recipe
-    from braid.parallel.world import is_first
+    from braid.parallel.join import joined
     from braid.run.train import train as run_training
 
-    loaded = Recipe.load(recipe, overrides or [])
-    run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
-    if not is_first():
+    with joined() as world:
+        loaded = Recipe.load(recipe, overrides or [])
+        run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
+    if not world.first:
         return
     _print_figures(run.metrics, run.main)
     kinds = {loaded.tasks[name].type for name in run.main}

@@ -16,23 +16,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import braid
+from run.conftest import recipe_data
+
 WORKER = Path(__file__).with_name("worker.py")
 COURSE = {"batch_rows": 16, "max_steps": 20, "epochs": 5, "eval_every": 10, "lr": 1e-3, "encoder": {"dropout": 0.0}}
 
 
-def launch(out: Path, processes: int, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the worker in one process, or in several through torchrun."""
-    out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable]
+def torchrun(processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Python in one process, or in several through torchrun."""
+    start = [sys.executable]
     if processes > 1:
-        command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
-        command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    given = json.dumps({"out": str(out), **COURSE, **options})
+        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+        start += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     path = os.pathsep.join(sys.path)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    return subprocess.run(
-        [*command, str(WORKER), given], capture_output=True, text=True, timeout=180, env=environment, check=False
-    )
+    return subprocess.run([*start, *command], capture_output=True, text=True, timeout=180, env=environment, check=False)
+
+
+def launch(out: Path, processes: int, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the worker."""
+    out.mkdir(parents=True, exist_ok=True)
+    return torchrun(processes, str(WORKER), json.dumps({"out": str(out), **COURSE, **options}))
 
 
 def trained(out: Path, processes: int, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -121,3 +126,33 @@ def test_a_failure_of_one_process_ends_all_with_its_message(tmp_path: Path) -> N
     assert done.stderr.count("this process has had enough") == 1
     assert "braid: process 1 of 2: this process has had enough" in done.stderr
     assert time.monotonic() - began < 60
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    content = recipe_data(folder)
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps({**content, "train": {**content["train"], "epochs": 2, "batch_tokens": "auto"}}))
+    return path
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_the_command_trains_in_two_processes(recipe: Path, tmp_path: Path, parallel: str) -> None:
+    out = tmp_path / "run"
+    done = torchrun(2, "-m", "braid", "train", str(recipe), f"out={out}", f"train.parallel={parallel}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"on 2 processes ({parallel}) on cpu") == 1, "one of them speaks"
+    figures = json.loads((out / "metrics.json").read_text())
+    assert figures["train"]["processes"] == 2
+    assert f"{figures['test']['mood']['accuracy']:.4f}" in done.stdout
+    assert "batch_tokens: 4096" in (out / "recipe.yaml").read_text(), "what `auto` was"
+    model = braid.load(out)
+    assert model.evaluate("test")["mood"]["accuracy"] == pytest.approx(figures["test"]["mood"]["accuracy"])
+    assert not (out / "state").exists()
+
+
+def test_what_is_wrong_with_a_recipe_is_said_once(recipe: Path, tmp_path: Path) -> None:
+    done = torchrun(2, "-m", "braid", "train", str(recipe), f"out={tmp_path / 'run'}", "train.lrr=1")
+    assert done.returncode != 0
+    assert done.stderr.count("unknown key 'lrr'") == 1, done.stderr

@@ -74,11 +74,6 @@ class World:
 ALONE = World()
 
 
-def is_first() -> bool:
-    """Whether this process is the one that speaks: the only one, or the first that `torchrun` started."""
-    return _number("RANK", 0) == 0
-
-
 def started() -> World:
     """What `torchrun` said of this process in its environment. Raises BraidError where that makes no sense."""
     rank, size, local = _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0)
