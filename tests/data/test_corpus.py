@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braid.config.families import SourceConfig
+from braid.config.families import DataConfig, SourceConfig
 from braid.data.corpus import prepare as preparing
 from braid.data.corpus import shards
 from braid.data.corpus.documents import LONGEST, Documents, chunks, pieces
@@ -306,3 +306,18 @@ def test_a_long_text_is_cut_at_spaces_and_nothing_is_lost() -> None:
     assert found[0].endswith(" ")
     assert pieces("") == [""]
     assert pieces("x" * LONGEST) == ["x" * LONGEST]
+
+
+def test_sources_of_one_corpus_may_name_their_columns_differently(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    (tmp_path / "a.jsonl").write_text('{"title": "one", "body": "two"}\n', encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("label\ttext_a\n1\tthree\n", encoding="utf-8")
+    files = [{"path": str(tmp_path / "a.jsonl"), "columns": {"text": "body"}}, str(tmp_path / "b.tsv")]
+    data = DataConfig.model_validate({"train": files, "columns": {"text": "text_a"}})
+    assert list(Documents([source(tmp_path / "a.jsonl", columns={"text": "body"}), source(tmp_path / "b.tsv")])) == [
+        "two",
+        "three",
+    ]
+    assert list(Documents(data.train, data.columns)) == ["two", "three"]  # type: ignore[arg-type]
+    both = [source(tmp_path / "a.jsonl", columns=columns) for columns in ({}, {"text": "title"})]
+    keys = {corpus_key([one], {}, tokenizer, Options()) for one in both}
+    assert len(keys) == 2, "what is read of a file is part of what its shards are known by"

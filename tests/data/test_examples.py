@@ -261,3 +261,14 @@ def test_a_cut_does_not_divide_the_candidates_of_a_query(tmp_path: Path) -> None
     assert len(train) + len(dev) == 80
     assert len(dev) == 20
     assert not {example.query for example in train} & {example.query for example in dev}
+
+
+def test_a_source_may_have_columns_of_its_own(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "1.jsonl", {"sentence": "a", "mark": "x"})
+    two = jsonl(tmp_path / "2.jsonl", {"body": "b", "mark": "y"})
+    data = {
+        "train": [one, {"path": two, "columns": {"text": "body"}}],
+        "columns": {"text": "sentence", "label": "mark"},
+    }
+    found = read_split(DataConfig.model_validate(data), "train", task="t", seed=1).examples
+    assert [(example.text, example.labels["t"]) for example in found] == [("a", "x"), ("b", "y")]

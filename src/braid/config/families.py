@@ -32,6 +32,9 @@ class SourceConfig(Variant):
     """Whether its `path` is a folder."""
     type: str
 
+    columns: dict[str, str | int] = Field(default_factory=dict)
+    """Our names to those of this source alone, where several are listed; they go before `data.columns`."""
+
     @classmethod
     def expand(cls, value: Any, *, named: bool = True) -> Any:
         """`10%` as a cut, a path as a mapping, `{hub: ...}` and `{python: ...}` with their `type`; *named*: a path's

@@ -123,7 +123,8 @@ class _SourceReader:
     """Turns the rows of one source into examples and collects what is wrong with them."""
 
     def __init__(self, data: DataConfig, source: Source, split: str, task: str) -> None:
-        self.columns, self.source, self.split, self.task = data.columns, source, split, task
+        self.columns = {**data.columns, **source.columns}
+        self.source, self.split, self.task = source, split, task
         self.problems = Problems((source.files() or [source.type])[0])
         self.roles: dict[tuple[Name, ...], Roles] = {}
         self.seen: dict[Name, None] = {}

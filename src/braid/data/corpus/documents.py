@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,37 +34,39 @@ class Documents:
         Raises DataError for rows that hold no text."""
         for source in self.sources:
             for row in source.rows("train"):
-                text = self._text(row)
+                text = _text(row, {**self.columns, **source.columns})
                 if text.strip():
                     yield text
                 else:
                     self.left_out["empty text"] = self.left_out.get("empty text", 0) + 1
 
-    def _text(self, row: SourceRow) -> str:
-        name = "text" if len(row.fields) == 1 and "text" in row.fields else self._column(row)
-        value = row.fields.get(name)
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list) and all(isinstance(part, str) for part in value):
-            return "\n".join(value)
-        if value is None:
-            return ""
-        raise _problem(row, f"the text in {name!r} is no string: {shown(value)}")
 
-    def _column(self, row: SourceRow) -> str | int:
-        if "text" in self.columns:
-            name: str | int = self.columns["text"]
-            if name not in row.fields:
-                raise _problem(row, f"the row has no {name!r}, which is to be its text")
-            return name
-        try:
-            found = roles(row.fields, {}, "")
-        except UnclearColumnsError as error:
-            raise _problem(row, error.what, error.todo) from error
-        name_or_none = found.text if found.text is not None else found.words
-        if name_or_none is None:
-            raise _problem(row, "the row has no text; say which column it is: `columns: {text: NAME}`")
-        return name_or_none
+def _text(row: SourceRow, columns: Mapping[str, Any]) -> str:
+    name = "text" if len(row.fields) == 1 and "text" in row.fields else _column(row, columns)
+    value = row.fields.get(name)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    if value is None:
+        return ""
+    raise _problem(row, f"the text in {name!r} is no string: {shown(value)}")
+
+
+def _column(row: SourceRow, columns: Mapping[str, Any]) -> str | int:
+    if "text" in columns:
+        name: str | int = columns["text"]
+        if name not in row.fields:
+            raise _problem(row, f"the row has no {name!r}, which is to be its text")
+        return name
+    try:
+        found = roles(row.fields, {}, "")
+    except UnclearColumnsError as error:
+        raise _problem(row, error.what, error.todo) from error
+    name_or_none = found.text if found.text is not None else found.words
+    if name_or_none is None:
+        raise _problem(row, "the row has no text; say which column it is: `columns: {text: NAME}`")
+    return name_or_none
 
 
 def _problem(row: SourceRow, what: str, todo: str | None = None) -> DataError:

@@ -76,7 +76,7 @@ def corpus_key(sources: Sequence[Source], columns: dict[str, Any], tokenizer: To
     head = {"format": shards.FORMAT, "tokenizer": tokenizer.sha256, "words": options.words, "chunk": options.chunk}
     digest.update(json.dumps([head, columns], sort_keys=True).encode())
     for source in sources:
-        described = source.model_dump(mode="json", exclude={"path"})
+        described = source.model_dump(mode="json", exclude={"path"} if source.columns else {"path", "columns"})
         digest.update(json.dumps([described, source.fingerprint("train")], sort_keys=True).encode())
     return digest.hexdigest()
 
