@@ -69,6 +69,15 @@ def test_plain_tags_have_no_scheme():
     assert (facts["labels"], facts["scheme"]) == (["NN", "VV"], "plain")
 
 
+def test_a_few_spans_that_cut_words_are_mistakes_and_named():
+    rows = [([span(3, end, "LOC")], Example(text="in New York")) for end in [11] * 19 + [9]]
+    facts = learn(rows)
+    assert facts["units"] == "words"
+    with pytest.raises(LabelError, match="use `units: characters`"):
+        Tagging().gold(rows[-1][0], rows[-1][1], split_words("in New York"), facts)
+    assert learn([rows[0], rows[-1]])["units"] == "characters"
+
+
 @pytest.mark.parametrize(
     ("text", "label", "units"),
     [("in New York", span(3, 11, "LOC"), "words"), ("unhappy", span(0, 2, "NEG"), "characters")],

@@ -32,6 +32,10 @@ SINGLE_CHARACTERS = 0.995
 """Share of words of length 1 from which on a corpus is one of characters. Not 1: a year or a name in Latin letters
 stands as one unit in some Chinese corpora."""
 
+FEW = 0.1
+"""Share of rows whose spans cross words up to which these are mistakes, to be named, and not a language without spaces
+between its words."""
+
 CharacterSpan = tuple[int, int, str]
 """(start, end exclusive, label) in characters of the example's text."""
 
@@ -127,7 +131,8 @@ class TagLabels:
     single_words: int = 0
     fit_words: int = 0
     fit_characters: int = 0
-    spans_fit_words: bool = True
+    with_spans: int = 0
+    across_words: int = 0
 
     @property
     def spans(self) -> bool:
@@ -163,11 +168,12 @@ class TagLabels:
 
     def _add_spans(self, spans: list[CharacterSpan], example: Example) -> None:
         self.types.update(label for *_, label in spans)
-        if example.words is None and self.spans_fit_words:
+        if example.words is None and spans:
+            self.with_spans += 1
             try:
                 align(spans, split_words(example.text), example)
             except LabelError:
-                self.spans_fit_words = False
+                self.across_words += 1
 
     def scheme(self, wanted: Literal["auto"] | Scheme, given: Sequence[str] | None) -> tuple[Scheme, bool]:
         """The scheme, and whether its tags are IOB1 (most entities begin with I). *given*: tags that the data may lack.
@@ -213,7 +219,7 @@ class TagLabels:
         if self.words:
             return "characters" if self.single_words >= SINGLE_CHARACTERS * self.words else "words"
         if self.spans:
-            return "words" if self.spans_fit_words else "characters"
+            return "words" if self.across_words <= FEW * self.with_spans else "characters"
         return "characters" if self.fit_characters >= self.fit_words else "words"
 
 
