@@ -32,7 +32,10 @@ lint: install
 bench: install
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/prepare.py
+	$(BIN)/python benchmarks/prepare.py --memory 1000
+	$(BIN)/python benchmarks/durability.py
+	$(BIN)/python benchmarks/fuzz.py
+	$(BIN)/python benchmarks/pretraining.py
 
 clean:
 	rm -rf $(VENV) runs .braid_cache
