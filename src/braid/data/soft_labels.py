@@ -42,9 +42,10 @@ def hard_label(label: Any, key: str) -> Any:
     return label.get(key)
 
 
-def names_of(label: Any) -> list[str]:
-    """The labels that a teacher's opinion is about; none for a plain label."""
-    return [] if not is_soft(label) else _table(label)[0]
+def names_of(label: Any, *, independent: bool = False) -> list[str]:
+    """The labels that a teacher's opinion is about; none for a plain label. *independent* and the errors: as in
+    `teacher_logits`."""
+    return _table(label, independent=independent)[0] if is_soft(label) else []
 
 
 def teacher_logits(label: Any, labels: Sequence[str], *, independent: bool = False) -> np.ndarray | None:

@@ -28,7 +28,15 @@ class Result(Mapping[str, Any]):
     """The labels that rows had of their own, as a student's rows carry them beside the logits."""
 
     def __getitem__(self, task: str) -> Any:
-        return self.predictions[task]
+        """Raises KeyError for a task that the model does not have, or that cannot read this input."""
+        try:
+            return self.predictions[task]
+        except KeyError:
+            there = ", ".join(self.predictions) or "none"
+            raise KeyError(
+                f"no prediction of {task!r} for this input (there are: {there}); name the task in the call, "
+                "`model(inputs, [task])`, to be told why"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.predictions)

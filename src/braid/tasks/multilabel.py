@@ -98,7 +98,7 @@ class Multilabel(RowTask):
         rows = 0
         for label in labels:
             counts.update(self.read(label) or [])
-            taught_names.update(names_of(label))
+            taught_names.update(names_of(label, independent=True))
             rows += 1
         if not counts and not taught_names:
             raise LabelError("no training row has any label; check the name of the label column (`data.columns`)")
