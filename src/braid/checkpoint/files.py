@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,26 @@ def own_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
+def _alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors takes them: on the CPU, each whole on memory that no other has a part in. Copies are
+    made only where that is not so already."""
+    owners = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+
+    def alone(tensor: Tensor) -> bool:
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.numel() * tensor.element_size() and tensor.is_contiguous()
+        return whole and tensor.device.type == "cpu" and owners[storage.data_ptr()] == 1
+
+    return {
+        name: tensor.detach() if alone(tensor) else own_copies({name: tensor})[name] for name, tensor in tensors.items()
+    }
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors and flush them to the disk. Raises RunDirectoryError where there is no room."""
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     try:
-        save_file(own_copies(tensors), str(path), metadata={"format": "pt"})
+        save_file(_alone(tensors), str(path), metadata={"format": "pt"})
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+LEAST_URGENT = 19
+"""The `nice` of the thread that writes: on a machine whose cores all train, training goes first."""
 
 
 class Saver:
@@ -11,7 +18,7 @@ class Saver:
     copy of the model is held."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="braid-save")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="braid-save", initializer=_step_back)
         self._pending: Future[object] | None = None
 
     def wait(self) -> None:
@@ -31,3 +38,10 @@ class Saver:
     def close(self) -> None:
         """Write what is pending and end the thread."""
         self._pool.shutdown(wait=True)
+
+
+def _step_back() -> None:
+    """Let other threads go first. Linux alone has a priority for each thread."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_URGENT)
