@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,33 +41,39 @@ def contest(
     unit: str,
     report: Callable[[dict[str, list[Found]]], Found],
     arguments: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+    setup: Callable[[argparse.Namespace], object] = lambda options: None,
     repeats: int = 3,
 ) -> None:
-    """The main program of a benchmark. *report*: from all turns of all sides to the ratios that are printed last."""
+    """The main program of a benchmark. *report*: from all turns of all sides to the ratios that are printed last.
+    *setup*: makes what all turns need in `options.folder`, which is removed at the end."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", choices=list(sides))
-    parser.add_argument("--only", help="sides, separated by commas")
+    parser.add_argument("--only", help="sides, separated by semicolons")
     parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--folder", type=Path, help="where what all turns need is, or is to be kept")
     arguments(parser)
     options = parser.parse_args()
     if options.side:
         print(json.dumps(sides[options.side](options)), flush=True)
         return
-    names = options.only.split(",") if options.only else list(sides)
-    turns = take_turns(names, options.repeats)
+    names = options.only.split(";") if options.only else list(sides)
+    with tempfile.TemporaryDirectory() as name:
+        options.folder = options.folder or Path(name)
+        setup(options)
+        turns = take_turns(names, options.repeats, options.folder)
     if unit:
         print_table(turns, unit)
     print(json.dumps(report(turns)), flush=True)
 
 
-def take_turns(names: Sequence[str], repeats: int) -> dict[str, list[Found]]:
+def take_turns(names: Sequence[str], repeats: int, folder: Path) -> dict[str, list[Found]]:
     """All sides in turn, so that what else the machine does meets all of them; each second round goes backwards."""
     turns: dict[str, list[Found]] = {name: [] for name in names}
     given = list(sys.argv[1:])
     for repeat in range(repeats):
         for name in names if repeat % 2 == 0 else reversed(names):
             began = time.perf_counter()
-            command = [sys.executable, sys.argv[0], *given, "--side", name]
+            command = [sys.executable, sys.argv[0], *given, "--folder", str(folder), "--side", name]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr[-4000:]}")

@@ -126,6 +126,7 @@ def test_given_labels_are_tags_or_types():
         ([(["O"], of_words("a", "b"))], {}, "1 tags for 2 words"),
         ([({"LOC": [1]}, of_words("a"))], {}, "expected 'tags'"),
         ([(["O", {"start": 1}], of_words("a", "b"))], {}, "mixes tags and spans"),
+        ([([[0, 1, "LOC"]], of_words("a"))], {}, "holds lists; expected tags, or spans such as"),
         ([([span(0, 2, "X"), span(1, 3, "Y")], Example(text="abc"))], {}, "overlap"),
     ],
 )

@@ -59,6 +59,11 @@ def read_tags(label: Any, example: Example) -> list[str]:
         )
     if any(isinstance(tag, dict) for tag in label):
         raise LabelError("the label mixes tags and spans; expected one of them")
+    if any(isinstance(tag, list | tuple) for tag in label):
+        raise LabelError(
+            f"the label {label!r:.60} holds lists; expected tags, or spans such as "
+            '{"start": 0, "end": 2, "label": "LOC"}'
+        )
     if example.words is not None and len(label) != len(example.words):
         raise LabelError(f"{len(label)} tags for {len(example.words)} words; each word needs one tag")
     return [canonical(tag) for tag in label]

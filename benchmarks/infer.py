@@ -1,0 +1,153 @@
+"""Prediction speed: many tasks on the same texts in one pass, against as many pipelines of transformers.
+
+    python benchmarks/infer.py [--repeats 3] [--texts 1024]
+
+The encoder of `finetune.py`, untrained; 8, 4 and 1 tasks, half of them classification and half of them tagging (the one
+is classification). The pipelines as their documentation shows them (a list of texts, fp32) and tuned (bf16 where the
+machine has it, texts sorted by length, batches of 32). Texts a second, after a warm-up. The limit: the matrix products
+of one encoder alone.
+
+Prints a table and, last, one line of JSON: `vs_tuned_8`, `vs_tuned_4`, `vs_tuned_1`, `vs_default_8` ..., `of_limit_1`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from finetune import SIZES
+from matmul import peak
+from texts import reviews, tokenizer, vocabulary
+from trainer_peer import BATCH, MAX_LENGTH
+from versus import Found, contest, ratio
+
+TASKS = (8, 4, 1)
+KINDS = ("classification", "tagging")
+WARMUP = 64
+
+
+def kinds(n: int) -> list[str]:
+    """What *n* tasks are."""
+    return [KINDS[number % 2] for number in range(n)]
+
+
+def texts(n: int) -> list[str]:
+    """Texts, the warm-up's first."""
+    return [text for _, text in reviews(WARMUP + n)]
+
+
+def setup(options: argparse.Namespace, numbers: Sequence[int] = TASKS) -> None:
+    """Runs of so many tasks, one step old."""
+    import json
+
+    from braid_side import encoder_of
+
+    import braid
+
+    for n in numbers:
+        tasks: dict[str, Any] = {}
+        for number, kind in enumerate(kinds(n)):
+            path = options.folder / f"{n}_{number}.jsonl"
+            rows = [{"text": text[:20], "label": label} for label, text in reviews(40)]
+            if kind == "tagging":
+                rows = [{**row, "label": [{"start": 0, "end": 1, "label": "AB"[int(row["label"])]}]} for row in rows]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            tasks[f"task_{number}"] = {"type": kind, "data": {"train": str(path)}}
+        recipe = {
+            "encoder": {**encoder_of(SIZES), "vocab": str(vocabulary(options.folder))},
+            "tasks": tasks,
+            "chain": " | ".join(tasks),
+            "train": {"max_steps": 1, "epochs": 1},
+            "out": str(options.folder / f"run_{n}"),
+        }
+        braid.train(braid.Recipe(**recipe))
+
+
+def ours(options: argparse.Namespace, n: int) -> Found:
+    import braid
+
+    model = braid.load(options.folder / f"run_{n}")
+    given = texts(options.texts)
+    list(model.stream(given[:WARMUP]))
+    began = time.perf_counter()
+    done = sum(len(result) > 0 for result in model.stream(given[WARMUP:]))
+    return {"rate": done / (time.perf_counter() - began)}
+
+
+def pipelines(options: argparse.Namespace, n: int, *, tuned: bool) -> Found:
+    import torch
+    from trainer_peer import bert_config
+    from transformers import BertForSequenceClassification, BertForTokenClassification, pipeline
+
+    from braid.model.precision import fast_bfloat16
+
+    half = tuned and fast_bfloat16(torch.device("cpu"))
+    split = tokenizer(Path(options.folder))
+    split.model_max_length = MAX_LENGTH
+    given = texts(options.texts)
+    if tuned:
+        given = given[:WARMUP] + sorted(given[WARMUP:], key=len)
+    began = 0.0
+    seconds = 0.0
+    for kind in kinds(n):
+        classes: Any = BertForSequenceClassification if kind == "classification" else BertForTokenClassification
+        model = classes(bert_config(SIZES, tuned=False, labels=2 if kind == "classification" else 5)).eval()
+        if half:
+            model = model.to(torch.bfloat16)
+        name = "text-classification" if kind == "classification" else "token-classification"
+        extra: dict[str, Any] = {"batch_size": BATCH} if tuned else {}
+        if kind == "classification":
+            extra["truncation"] = True
+        run = pipeline(name, model=model, tokenizer=split, device="cpu", **extra)
+        list(run(given[:WARMUP]))
+        began = time.perf_counter()
+        done = len(list(run(given[WARMUP:])))
+        seconds += time.perf_counter() - began
+        assert done == options.texts
+    return {"rate": options.texts / seconds, "bf16": half}
+
+
+def limit(options: argparse.Namespace) -> Found:
+    import torch
+
+    from braid.model.precision import fast_bfloat16
+
+    dtype = torch.bfloat16 if fast_bfloat16(torch.device("cpu")) else torch.float32
+    found = tokenizer(Path(options.folder))(texts(options.texts)[WARMUP:], truncation=True, max_length=MAX_LENGTH)
+    lengths = [len(ids) for ids in found["input_ids"]]
+    speed = peak(SIZES, BATCH * 64, dtype, backward=False)
+    return {"rate": speed * len(lengths) / SIZES.flops(lengths), "gigaflops": speed / 1e9}
+
+
+def report(turns: dict[str, list[Found]]) -> Found:
+    out: Found = {}
+    for n in TASKS:
+        for key, side in (("vs_tuned", f"{n} tuned pipelines"), ("vs_default", f"{n} pipelines")):
+            if side in turns and f"braid, {n} tasks" in turns:
+                out[f"{key}_{n}"] = ratio(turns, f"braid, {n} tasks", side)
+    if "limit" in turns and "braid, 1 tasks" in turns:
+        out["of_limit_1"] = ratio(turns, "braid, 1 tasks", "limit")
+    return out
+
+
+def sides() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for n in TASKS:
+        found[f"braid, {n} tasks"] = lambda options, n=n: ours(options, n)
+        found[f"{n} tuned pipelines"] = lambda options, n=n: pipelines(options, n, tuned=True)
+        found[f"{n} pipelines"] = lambda options, n=n: pipelines(options, n, tuned=False)
+    return {**found, "limit": limit}
+
+
+if __name__ == "__main__":
+    contest(
+        sides(),
+        doc=__doc__,
+        unit="texts/s",
+        report=report,
+        setup=setup,
+        arguments=lambda parser: parser.add_argument("--texts", type=int, default=1024),
+    )
