@@ -130,3 +130,26 @@ def test_a_step_is_split_into_parts_of_nearly_equal_tokens(parts: int, seed: int
     assert sorted(row for part in split for row in part) == sorted(step)
     loads = [sum(int(plan.lengths[g][r]) for g, r in part) for part in split]
     assert max(loads) - min(loads) <= max(int(plan.lengths[g][r]) for g, r in step)
+
+
+@pytest.mark.parametrize("batches", ["mixed", "single"])
+@pytest.mark.parametrize("budget", [{"batch_tokens": 256}, {"batch_tokens": None, "batch_rows": 7}])
+@pytest.mark.parametrize("sampler", [Proportional(), Annealed()])
+def test_the_steps_of_a_run_are_counted_without_taking_them(batches: str, budget: dict, sampler: Sampler) -> None:
+    plan = plan_of(50, 21, sampler=sampler, batches=batches, **budget)
+    sizes = [len(plan.epoch(number)) for number in range(3)]
+    assert [plan.size(number) for number in range(3)] == sizes
+    assert plan.expected() == sum(sizes)
+    assert plan.expected(enough=sizes[0] + 1) == sizes[0] + 1
+    assert plan.expected(enough=10_000) == sum(sizes)
+
+
+def test_many_epochs_are_counted_by_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("braid.data.plan.COUNTED", 5_000)
+    plan = plan_of(900, 100, epochs=60)
+    exact = sum(len(plan.epoch(number)) for number in range(60))
+    assert abs(plan.expected() - exact) <= 0.01 * exact
+    # Even so many that nobody will see their end do not keep training from starting.
+    endless = plan_of(900, 100, epochs=50_000)
+    assert endless.expected() == pytest.approx(exact / 60 * 50_000, rel=0.02)
+    assert len(endless.epoch(49_999)) == pytest.approx(exact / 60, rel=0.05)

@@ -72,6 +72,7 @@ def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer
     return Trainer(
         model=model,
         plan=plan,
+        total=plan.expected(train.max_steps),
         groups=groups,
         dev=groups,
         config=train,

@@ -36,11 +36,14 @@ Write = Callable[[], object]
 
 @dataclass
 class Progress:
-    """Where a run stands. *step*: optimiser steps done; *course*: everything that fixes the course of the run;
-    *best*: step and score of the best evaluation so far; *stale*: evaluations since; *seconds*, *tokens*: spent;
-    *bad*: steps left out because their gradient was not finite."""
+    """Where a run stands. *step*: optimiser steps done; *epoch*, *epoch_start*: the epoch of the last one, and the
+    steps before it; *course*: everything that fixes the course of the run; *best*: step and score of the best
+    evaluation so far; *stale*: evaluations since; *seconds*, *tokens*: spent; *bad*: steps left out because their
+    gradient was not finite."""
 
     step: int = 0
+    epoch: int = 0
+    epoch_start: int = 0
     course: dict[str, Any] = field(default_factory=dict)
     best_step: int | None = None
     best_score: float | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Literal, overload
 
@@ -18,6 +18,9 @@ from braid.data.samplers.base import Sampler
 
 Step = list[tuple[int, int]]
 """The rows of one global batch: (group, row of the group)."""
+
+COUNTED = 2_000_000
+"""Rows up to which batches are counted one by one before training starts, in a second or two."""
 
 OPEN_BINS = 8
 """How many batches are being filled at once: rows that do not fit one go to the next, so batches end fuller."""
@@ -46,21 +49,48 @@ class Plan:
         """All batches of one epoch, in order."""
         return _epoch(self, number)
 
-    def steps(self) -> list[int]:
-        """Batches of every epoch."""
-        return [len(self.epoch(number)) for number in range(self.epochs)]
+    def size(self, number: int) -> int:
+        """Batches of one epoch."""
+        if self.batch_rows is None:
+            return len(self.epoch(number))
+        counts = self.draws(number)
+        return sum(-(-n // self.batch_rows) for n in (counts if self.batches == "single" else [sum(counts)]))
+
+    def expected(self, enough: int | None = None) -> int:
+        """Batches of all epochs, or *enough*, if they are more. Where batches hold tokens their number is only known
+        by filling them; beyond `COUNTED` rows it is extrapolated from the epochs before, which are much alike."""
+        steps = rows = 0
+        for number in range(self.epochs):
+            drawn = sum(self.draws(number))
+            filled = self.batch_rows is None and rows > 0 and rows + drawn > COUNTED
+            steps += round(steps * drawn / rows) if filled else self.size(number)
+            rows += drawn
+            if enough is not None and steps >= enough:
+                return enough
+        return steps
 
     def draws(self, number: int) -> list[int]:
         """Rows drawn from every group in one epoch."""
         sizes = [len(rows) for rows in self.lengths]
         return self.sampler.draws(sizes, self.rates, epoch=number, epochs=self.epochs)
 
+    def _starts(self, number: int) -> list[int]:
+        """Rows drawn from every group before an epoch."""
+        known = self._before
+        while len(known) <= number:
+            counts = self.draws(len(known) - 1)
+            known.append([start + count for start, count in zip(known[-1], counts, strict=True)])
+        return known[number]
+
+    @cached_property
+    def _before(self) -> list[list[int]]:
+        return [[0] * len(self.lengths)]
+
     def _drawn(self, number: int) -> list[np.ndarray]:
         """Rows of every group that one epoch draws. Each group is one endless stream of shuffled passes, and an epoch
         takes the next piece of it: no row is drawn a second time before all others were drawn once."""
         counts = self.draws(number)
-        before = [sum(earlier) for earlier in zip(*(self.draws(e) for e in range(number)), strict=True)]
-        starts = before or [0] * len(counts)
+        starts = self._starts(number)
         out = []
         for group, (start, count) in enumerate(zip(starts, counts, strict=True)):
             size = len(self.lengths[group])

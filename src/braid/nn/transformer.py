@@ -78,15 +78,19 @@ class Shape:
         return self.hidden_size // self.heads
 
 
-ROUND = 64
-"""On a CPU the number of tokens in linear layers is rounded up to a multiple of this, about 2%: oneDNN compiles
-a kernel for every new shape, which costs more than the empty places and, over many shapes, much memory."""
+ROUND, FEW = 64, 16
+"""On a CPU the number of tokens in linear layers is rounded up to a multiple of `ROUND`, about 2%: oneDNN compiles a
+kernel for every new shape, which costs more than the empty places and, over many shapes, much memory. Fewer tokens than
+8 x ROUND, as one text has, are rounded to a multiple of `FEW`, which is a tile of the CPU's matrix unit."""
 
 
 def rounded(hidden_TD: Tensor) -> Tensor:
     """[T, D] with T rounded up by zeros on a CPU. No token ever sees them: linear layers and norms work place by place,
     attention reads real tokens only."""
-    return F.pad(hidden_TD, (0, 0, 0, -len(hidden_TD) % ROUND)) if hidden_TD.device.type == "cpu" else hidden_TD
+    if hidden_TD.device.type != "cpu":
+        return hidden_TD
+    multiple = ROUND if len(hidden_TD) >= 8 * ROUND else FEW
+    return F.pad(hidden_TD, (0, 0, 0, -len(hidden_TD) % multiple))
 
 
 class Embeddings(nn.Module):

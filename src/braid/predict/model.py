@@ -31,6 +31,7 @@ from braid.model.inference import answers
 from braid.model.network import TaskSpec
 from braid.model.precision import autocast, device_of, resolve
 from braid.nn.pooling import Pooler
+from braid.nn.prepacked import prepack
 from braid.predict.cloze import Filled, fill
 from braid.predict.generate import Continued, Writing, continue_prompts, joined
 from braid.predict.inputs import Input, chunked, example_of
@@ -70,6 +71,8 @@ class Model:
         self.precision = resolve(precision or loaded.precision, self.device)
         self.batch_tokens = batch_tokens
         self.network.to(self.device).eval()
+        if self.precision == "bf16":
+            prepack(self.network, torch.bfloat16)
 
     @classmethod
     def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:

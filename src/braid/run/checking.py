@@ -97,11 +97,10 @@ def _plan(recipe: Recipe, groups: list[GroupData], report: Report) -> None:
         batch_rows=recipe.train.batch_rows,
         batches=recipe.train.batches,
     )
-    steps = plan.steps()
     first = plan.epoch(0)
     report.plan = {
-        "steps": min(sum(steps), recipe.train.max_steps or sum(steps)),
-        "steps_in_first_epoch": steps[0],
+        "steps": plan.expected(recipe.train.max_steps),
+        "steps_in_first_epoch": len(first),
         "rows_by_group_in_first_epoch": {
             " & ".join(group.tasks): n for group, n in zip(groups, plan.draws(0), strict=True)
         },

@@ -190,15 +190,14 @@ def _trainer(
         batch_rows=recipe.train.batch_rows,
         batches=recipe.train.batches,
     )
-    total = sum(plan.steps())
+    total = plan.expected(recipe.train.max_steps)
     display: Progress = Quiet()
     if world.first:
-        display = make_progress(
-            min(total, recipe.train.max_steps or total), list(model.specs), log_every=recipe.train.log_every
-        )
+        display = make_progress(total, list(model.specs), log_every=recipe.train.log_every)
     return Trainer(
         model=model,
         plan=plan,
+        total=total,
         groups=groups["train"],
         dev=[group for group in groups["dev"] if len(group)],
         config=recipe.train,

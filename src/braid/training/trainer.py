@@ -60,13 +60,25 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What this process computes of one global batch. *epoch*: how far training will be; *step*, *draw*: the batch as
-    the plan knows it; *batches*: its parts, at most *accumulate*, the last *ghosts* of which count nothing."""
+class Place:
+    """A step of the plan: its *epoch*, the steps done before that (*start*), the *part* of the epoch that is done
+    after it; the batch as the plan knows it (*step*, *draw*); whether it *ends_epoch*, and is the *last* of all."""
 
-    epoch: float
+    epoch: int
+    start: int
+    part: float
     step: Step
     draw: Draw
+    ends_epoch: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class Share:
+    """What this process computes of one global batch: *batches* are its parts, at most *accumulate*, the last *ghosts*
+    of which count nothing."""
+
+    place: Place
     accumulate: int
     batches: list[Batch]
     ghosts: int
@@ -79,12 +91,14 @@ class Share:
 
 @dataclass(eq=False)
 class Trainer:
-    """Trains a model along a plan. *weights*: loss weight by task; *dev*: groups to evaluate on; *run*: the run
-    directory; *course*: everything that fixes the course of the run, by dotted name; *world*: the processes that train
-    together; *changed*: says which data files are no longer what they were."""
+    """Trains a model along a plan. *total*: steps that are expected, over which the schedule goes; *weights*: loss
+    weight by task; *dev*: groups to evaluate on; *run*: the run directory; *course*: everything that fixes the course
+    of the run, by dotted name; *world*: the processes that train together; *changed*: says which data files are no
+    longer what they were."""
 
     model: BraidModel
     plan: Plan
+    total: int
     groups: Sequence[GroupData]
     dev: Sequence[GroupData]
     config: TrainConfig
@@ -104,9 +118,6 @@ class Trainer:
             recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}
         self.optimizer = build_optimizer(self.model.encoder, self.heads, self.config)
-        self.steps_by_epoch = self.plan.steps()
-        planned = sum(self.steps_by_epoch)
-        self.total = min(planned, self.config.max_steps) if self.config.max_steps else planned
         self.accumulate = self.config.accumulate
         self.progress = Progress(course=dict(self.course))
         self.wanted = best_metrics(self.model.specs, self.config.best)
@@ -143,14 +154,12 @@ class Trainer:
         return TrainResult(self.progress.step, self.progress.seconds, self.progress.tokens, best, self.history)
 
     def _steps(self) -> None:
-        ends = set(_cumulative(self.steps_by_epoch))
         for share in self._upcoming():
-            if self.progress.step >= self.total or self._stale():
+            if self._stale():
                 break
             signal, late, save = self._step(share)
-            step = self.progress.step
-            last = step >= self.total
-            due = step % self.config.eval_every == 0 if self.config.eval_every else step in ends
+            step, last = self.progress.step, share.place.last
+            due = step % self.config.eval_every == 0 if self.config.eval_every else share.place.ends_epoch
             if self.dev and (due or last):
                 self._evaluate()
             if self.world.size == 1:
@@ -172,29 +181,35 @@ class Trainer:
         """Shares of the steps that are left, packed one step ahead in a thread of its own."""
         with ThreadPoolExecutor(1, thread_name_prefix="braid-pack") as pool:
             waiting = None
-            for epoch, draw, step in self._rest():
-                future = pool.submit(self._pack, epoch, step, draw)
+            for place in self._rest():
+                future = pool.submit(self._pack, place)
                 if waiting is not None:
                     yield waiting.result()
                 waiting = future
             if waiting is not None:
                 yield waiting.result()
 
-    def _rest(self) -> Iterator[tuple[float, Draw, Step]]:
-        done = 0
-        for epoch, size in enumerate(self.steps_by_epoch):
-            if done + size > self.progress.step:
-                steps = self.plan.epoch(epoch)
-                for k in range(max(0, self.progress.step - done), size):
-                    yield epoch + (k + 1) / size, Draw(self.plan.seed, epoch, done + k), steps[k]
-            done += size
+    def _rest(self) -> Iterator[Place]:
+        """The steps that are left, epoch by epoch: how many there will be is known at the end only."""
+        start = self.progress.epoch_start
+        until = self.config.max_steps or math.inf
+        for epoch in range(self.progress.epoch, self.plan.epochs):
+            steps = self.plan.epoch(epoch)
+            for k in range(max(0, self.progress.step - start), len(steps)):
+                if start + k >= until:
+                    return
+                ends = k + 1 == len(steps)
+                last = start + k + 1 >= until or (ends and epoch + 1 == self.plan.epochs)
+                draw = Draw(self.plan.seed, epoch, start + k)
+                yield Place(epoch, start, (k + 1) / len(steps), steps[k], draw, ends, last)
+            start += len(steps)
 
-    def _pack(self, epoch: float, step: Step, draw: Draw) -> Share:
+    def _pack(self, place: Place) -> Share:
         accumulate = self.accumulate
-        parts = split_step(step, self.plan.lengths, self.world.size * accumulate)
+        parts = split_step(place.step, self.plan.lengths, self.world.size * accumulate)
         mine, ghosts = padded(parts, self.world)
-        batches = [make_batch(self.groups, drawn_rows(self.groups, part), draw=draw) for part in mine]
-        return Share(epoch, step, draw, accumulate, batches, ghosts)
+        batches = [make_batch(self.groups, drawn_rows(self.groups, part), draw=place.draw) for part in mine]
+        return Share(place, accumulate, batches, ghosts)
 
     def _step(self, share: Share) -> tuple[int, bool, bool]:
         """One optimiser step. *Returns*, the same in every process: the signal that came (0: none), whether the time
@@ -220,12 +235,13 @@ class Trainer:
         if not finite:
             self._bad_step(step, losses, share.counted)
         self.progress.step += 1
+        self.progress.epoch, self.progress.epoch_start = share.place.epoch, share.place.start
         self.progress.tokens += int(all_tokens)
         seconds = time.perf_counter() - began
         self.progress.seconds += seconds
         info = StepInfo(
             step=self.progress.step,
-            epoch=share.epoch,
+            epoch=share.place.epoch + share.place.part,
             losses=losses,
             lr=self.config.lr * factor,
             tokens=int(all_tokens),
@@ -233,7 +249,7 @@ class Trainer:
             pad_fraction=1 - all_tokens / all_places if all_places else 0.0,
         )
         self.display.step(info)
-        if self.progress.step % (self.config.log_every or 10) == 0 or self.progress.step == self.total:
+        if self.progress.step % (self.config.log_every or 10) == 0 or share.place.last:
             self._log(
                 {
                     "step": info.step,
@@ -252,7 +268,7 @@ class Trainer:
         """As `backward`, of a step's share; where a GPU's memory does not hold it, in more and smaller parts."""
         while True:
             if share.accumulate < self.accumulate:
-                share = self._pack(share.epoch, share.step, share.draw)
+                share = self._pack(share.place)
             try:
                 return self.backward(share.batches, ghosts=share.ghosts)
             except (RuntimeError, MemoryError) as error:
@@ -367,10 +383,3 @@ def _forget_after(path: Path, step: int) -> None:
     if path.is_file():
         lines = path.read_bytes().splitlines(keepends=True)
         write_bytes(path, b"".join(line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step))
-
-
-def _cumulative(sizes: Sequence[int]) -> Iterator[int]:
-    total = 0
-    for size in sizes:
-        total += size
-        yield total
