@@ -43,6 +43,7 @@ STARTS = {
     "scratch": Start(),
     "general": Start("pretrain/three_stage/1_general"),
     "general, task": Start("pretrain/three_stage/2_task", after="general"),
+    "general, titles": Start("pretrain/three_stage/2_titles", after="general"),
     "language model": Start("pretrain/lstm_lm"),
 }
 
@@ -65,7 +66,7 @@ SETTINGS = {
         ("scratch", "general", "general, task"),
         FRESH,
     ),
-    "tnews": Setting("zh_tnews", ("topic", "accuracy"), ("scratch", "general"), FRESH),
+    "tnews": Setting("zh_tnews", ("topic", "accuracy"), ("scratch", "general", "general, titles"), FRESH),
     "msra_ner": Setting("zh_msra_ner", ("ner", "f1"), ("scratch", "general"), FRESH),
     "chnsenticorp_lstm": Setting(
         "zh_chnsenticorp_lstm",

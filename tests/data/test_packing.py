@@ -40,6 +40,24 @@ def test_the_order_of_the_blocks_can_be_undone(lengths: list[int]) -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_every_token_has_its_place_and_padding_is_of_the_same_row(lengths: list[int]) -> None:
+    batch = pack_ids([[k] * n for k, n in enumerate(lengths)])
+    row_of = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    places = sum(block.rows * block.longest for block in batch.blocks)
+    if batch.spread is None or batch.places is None:
+        assert places == sum(lengths)
+        assert lengths == sorted(lengths)
+        return
+    assert len(batch.spread) == places
+    assert torch.equal(batch.spread[batch.places], torch.arange(sum(lengths)))
+    first = 0
+    for block in batch.blocks:
+        grid = row_of[batch.spread[first : first + block.rows * block.longest]].view(block.rows, block.longest)
+        assert (grid == grid[:, :1]).all()
+        first += block.rows * block.longest
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_padding_in_attention_stays_below_the_limit(lengths: list[int]) -> None:
     batch = pack_ids([[1] * n for n in lengths])
     assert pad_fraction(batch) <= 1 - 1 / 1.25 + 1e-9

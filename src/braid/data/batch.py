@@ -1,7 +1,7 @@
 """The packed batch: rows laid end to end, no padding.
 
-Shape legend: T tokens of the batch, B rows, W owned units (words) of the batch, R rows that carry a
-task's label, N target values of those rows.
+Shape legend: T tokens of the batch, B rows, P places of all attention blocks, W owned units (words) of the batch, R
+rows that carry a task's label, N target values of those rows.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class AttentionBlock:
 class Batch:
     """*ids*, *positions*, *segments* [T]; *cu_seqlens* [B+1] int32; *words* [W]: the token of each owned unit's first
     piece; *cu_words* [B+1]; *origins*: (group, row) of each row; *blocks*: how attention is laid out; *restore* [T]:
-    from the order of the blocks' tokens back to the batch's, None where these are the same."""
+    from the order of the blocks' tokens back to the batch's, None where these are the same; *spread* [P], *places*
+    [T]: the token at each place of all blocks, laid end to end with their padding (there a row's first token), and
+    the place of each token; None where places are tokens."""
 
     ids: Tensor
     positions: Tensor
@@ -62,6 +64,8 @@ class Batch:
     cu_words: Tensor
     blocks: tuple[AttentionBlock, ...] = ()
     restore: Tensor | None = None
+    spread: Tensor | None = None
+    places: Tensor | None = None
     targets: dict[str, Targets] = field(default_factory=dict)
     origins: tuple[tuple[int, int], ...] = ()
 
@@ -99,6 +103,8 @@ class Batch:
                 for block in self.blocks
             ),
             restore=None if self.restore is None else move(self.restore),
+            spread=None if self.spread is None else move(self.spread),
+            places=None if self.places is None else move(self.places),
             targets={
                 name: Targets(
                     rows=move(target.rows),

@@ -65,6 +65,27 @@ def restoring(blocks: Sequence[AttentionBlock]) -> Tensor | None:
     return torch.argsort(order)
 
 
+def spreading(blocks: Sequence[AttentionBlock]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """A batch's `spread` and `places`."""
+    tokens = sum(len(block.tokens) for block in blocks)
+    places = np.zeros(tokens, np.int64)
+    spread = []
+    first = 0
+    for block in blocks:
+        at = block.places.numpy()
+        places[block.tokens.numpy()] = first + at
+        here = np.zeros(block.rows * block.longest, np.int64)
+        here[at] = block.tokens.numpy()
+        if block.keep is not None:  # padding is a row's own first token: not even what is no number goes elsewhere
+            grid = here.reshape(block.rows, block.longest)
+            here = np.where(block.keep.numpy(), grid, grid[:, :1]).reshape(-1)
+        spread.append(here)
+        first += len(here)
+    if first == tokens and np.array_equal(places, np.arange(tokens)):
+        return None, None
+    return torch.from_numpy(np.concatenate(spread)), torch.from_numpy(places)
+
+
 def pad_fraction(batch: Batch) -> float:
     """Share of places in attention that hold no real token (linear layers hold none at all)."""
     places = sum(block.rows * block.longest for block in batch.blocks)
@@ -87,6 +108,7 @@ def pack(
     units = unit_tokens if unit_tokens is not None else [np.empty(0, np.int64)] * len(ids)
     unit_sizes = np.fromiter((len(row) for row in units), dtype=np.int64, count=len(ids))
     blocks = layout(sizes)
+    spread, places = spreading(blocks)
     words = np.concatenate(units) + np.repeat(bounds[:-1], unit_sizes) if len(ids) else np.empty(0)
     return Batch(
         ids=_long(np.concatenate(ids) if len(ids) else np.empty(0)),
@@ -98,6 +120,8 @@ def pack(
         cu_words=_long(np.concatenate(([0], np.cumsum(unit_sizes)))),
         blocks=blocks,
         restore=restoring(blocks),
+        spread=spread,
+        places=places,
         targets=dict(targets or {}),
         origins=tuple(origins),
     )

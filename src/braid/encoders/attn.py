@@ -15,6 +15,7 @@ from braid.data.batch import Batch
 from braid.encoders.own import MAX_SIZE, OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.attention import attend
+from braid.nn.dropout import Dropout
 from braid.nn.embeddings import EmbeddingKind
 
 
@@ -52,7 +53,7 @@ class AttnLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv, self.output = nn.Linear(size, 3 * size), nn.Linear(size, size)
-        self.norm, self.dropout = nn.LayerNorm(size), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(size), Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """*Shape*: [T, D] -> [T, D]."""

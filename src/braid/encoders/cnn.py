@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.nn.convolution import Convolution, Neighbours
+from braid.nn.dropout import Dropout
 
 
 class Cnn(OwnVariant):
@@ -40,7 +41,7 @@ class CnnLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(size)
         self.convolution = Convolution(size, size, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, neighbours: Neighbours) -> Tensor:
         """*Shape*: [T, D] -> [T, D]."""

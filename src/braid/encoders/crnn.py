@@ -17,6 +17,7 @@ from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.convolution import Convolution, Neighbours
+from braid.nn.dropout import Dropout
 from braid.nn.recurrent import Recurrent
 
 
@@ -49,7 +50,7 @@ class CrnnEncoder(OwnEncoder):
         self.layers = nn.ModuleList(
             nn.ModuleList(Recurrent("lstm", size, size // 2) for _ in range(2)) for _ in range(variant.layers)
         )
-        self.dropout = nn.Dropout(variant.rate)
+        self.dropout = Dropout(variant.rate)
 
     def layer_of(self, name: str) -> int:
         """The convolution counts as embeddings."""

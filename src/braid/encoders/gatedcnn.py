@@ -17,6 +17,7 @@ from braid.encoders.base import Continuation
 from braid.encoders.own import MAX_LAYERS, OwnEncoder, OwnVariant
 from braid.encoders.rereading import Rereading
 from braid.nn.convolution import Convolution, Neighbours
+from braid.nn.dropout import Dropout
 
 
 class GatedCnn(OwnVariant):
@@ -49,7 +50,7 @@ class GatedLayer(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(size)
         self.convolution = Convolution(size, 2 * size, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, neighbours: Neighbours) -> Tensor:
         """*Shape*: [T, D] -> [T, D]."""

@@ -19,6 +19,7 @@ from braid.encoders.packed_module import PackedEncoder, layers_of
 from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.cache import KeyValueCache
+from braid.nn.dropout import Dropout
 from braid.nn.transformer import Attention, Shape, initialise, rounded
 
 
@@ -31,7 +32,7 @@ class GptEncoder(PackedEncoder):
         super().__init__(shape, layout, config)
         self.word = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.position = nn.Embedding(shape.positions, shape.hidden_size)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.layers = layers_of(shape)
         self.final_norm = nn.LayerNorm(shape.hidden_size, eps=shape.norm_eps)
 

@@ -16,6 +16,7 @@ from braid.data.batch import Batch
 from braid.encoders.layouts import Layout
 from braid.encoders.packed_module import PackedEncoder, layers_of
 from braid.nn.attention import attend
+from braid.nn.dropout import Dropout
 from braid.nn.positions import rotate, rotation
 from braid.nn.transformer import Attention, Shape, initialise, rounded
 
@@ -41,7 +42,7 @@ class ModernBertEncoder(PackedEncoder):
         size, eps, bias = shape.hidden_size, shape.norm_eps, shape.norm_bias
         self.word = nn.Embedding(shape.vocab_size, size)
         self.norm = nn.LayerNorm(size, eps=eps, bias=bias)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.layers = layers_of(shape)
         # What the first layer reads has just been normalised.
         self.layers[0].attention_norm = nn.Identity()

@@ -15,6 +15,7 @@ from braid.data.batch import Batch
 from braid.encoders.base import Continuation, Encoder
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.errors import BraidError
+from braid.nn.dropout import Dropout
 from braid.nn.recurrent import Cell, Recurrent, State
 
 
@@ -41,7 +42,7 @@ class OneWay(OwnEncoder):
         super().__init__(variant, vocab_size, pad_id)
         size = variant.hidden_size
         self.layers = nn.ModuleList(Recurrent(variant.cell, size, size) for _ in range(variant.layers))
-        self.dropout = nn.Dropout(variant.rate)
+        self.dropout = Dropout(variant.rate)
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
@@ -118,7 +119,7 @@ class TwoWay(OwnEncoder):
             )
             for number in range(variant.layers)
         )
-        self.dropout = nn.Dropout(variant.rate)
+        self.dropout = Dropout(variant.rate)
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first); the first half reads forward."""

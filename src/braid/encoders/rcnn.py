@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
+from braid.nn.dropout import Dropout
 from braid.nn.recurrent import Cell, Recurrent
 
 
@@ -46,7 +47,7 @@ class RcnnEncoder(OwnEncoder):
             )
             for _ in range(variant.layers)
         )
-        self.dropout = nn.Dropout(variant.rate)
+        self.dropout = Dropout(variant.rate)
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""

@@ -18,6 +18,7 @@ from braid.data.batch import AttentionBlock, Batch
 from braid.encoders.own import MAX_SIZE, OwnEncoder, OwnVariant
 from braid.errors import BraidError
 from braid.nn.attention import attend
+from braid.nn.dropout import Dropout
 from braid.nn.embeddings import EmbeddingKind
 
 
@@ -107,7 +108,7 @@ class SyntLayer(nn.Module):
             nn.Linear(inner, size),
             nn.LayerNorm(size),
         )
-        self.dropout = nn.Dropout(variant.rate)
+        self.dropout = Dropout(variant.rate)
 
     def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """*Shape*: [T, D] -> [T, D]."""

@@ -1,13 +1,14 @@
 """Self-attention over packed rows: no row ever attends to another.
 
 Shape legend: T tokens of the batch, H heads, E size of a head, b rows of a block, L its longest row, c chunks of C
-tokens each.
+tokens each, P places of all blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,17 +78,48 @@ def _in_blocks(
     qkv_T3HE: Tensor, batch: Batch, *, masks: Sequence[Tensor | None], causal: bool, dropout: float
 ) -> Tensor:
     """Attention block by block: [T, 3, H, E] -> [T, H, E]. *masks*: what each block's places see, or a bias."""
-    in_order_T3HE = qkv_T3HE
-    if batch.restore is not None:
-        in_order_T3HE = qkv_T3HE.index_select(0, torch.cat([block.tokens for block in batch.blocks]))
-    # One split, not a slice a block: its backward is one concatenation instead of a sum of T-sized zeros.
-    rows = in_order_T3HE.split([len(block.tokens) for block in batch.blocks])
+    spread_P3HE = qkv_T3HE if batch.spread is None else _Spread.apply(qkv_T3HE, batch.spread, batch.places)
+    # One split, not a slice a block: its backward is one concatenation instead of a sum of P-sized zeros.
+    rows = spread_P3HE.split([block.rows * block.longest for block in batch.blocks])
     parts = [
         _block(part, block, mask, causal=causal, dropout=dropout)
         for part, block, mask in zip(rows, batch.blocks, masks, strict=True)
     ]
-    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return joined if batch.restore is None else joined.index_select(0, batch.restore)
+    joined_PHE = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return joined_PHE if batch.spread is None else _Gathered.apply(joined_PHE, batch.spread, batch.places)
+
+
+class _Spread(torch.autograd.Function):
+    """[T, ...] -> [P, ...]: tokens to their places, anything (but no gradient) to padding. A row is fetched in either
+    direction, which costs a fraction of adding rows up or of writing them where they belong."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, spread: Tensor, places: Tensor) -> Tensor:
+        ctx.places = places
+        return values.index_select(0, spread)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0].index_select(0, ctx.places), None, None
+
+
+class _Gathered(torch.autograd.Function):
+    """[P, ...] -> [T, ...]: tokens from their places. What stands at padding has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, spread: Tensor, places: Tensor) -> Tensor:
+        ctx.spread, ctx.places = spread, places
+        return values.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        spread, places = ctx.spread, ctx.places
+        gradient = gradients[0].index_select(0, spread)
+        if len(spread) > len(places):
+            real = gradient.new_zeros(len(spread), *(1,) * (gradient.ndim - 1))
+            real[places] = 1
+            gradient *= real
+        return gradient, None, None
 
 
 def _mask(block: AttentionBlock, causal: bool, reach: int | None) -> Tensor | None:
@@ -108,19 +140,15 @@ def _near(distance: Tensor, causal: bool, reach: int) -> Tensor:
 
 
 def _block(rows: Tensor, block: AttentionBlock, mask: Tensor | None, *, causal: bool, dropout: float) -> Tensor:
-    """Attention of one block: [n, 3, H, E] -> [n, H, E], both in the order of `block.tokens`."""
+    """Attention of one block: [b * L, 3, H, E] -> [b * L, H, E]."""
     _, three, heads, width = rows.shape
-    if block.keep is not None:
-        empty = rows.new_zeros(block.rows * block.longest, three, heads, width)
-        rows = empty.index_copy(0, block.places, rows)
     query, key, value = rows.view(block.rows, block.longest, three, heads, width).permute(2, 0, 3, 1, 4).unbind(0)
     if mask is not None and mask.dtype != torch.bool:
         mask = mask.to(query.dtype)
     # A mask of a causal block says already that nothing after a token is seen.
     causal = causal and mask is None
     out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
-    flat = out.transpose(1, 2).reshape(block.rows * block.longest, heads, width)
-    return flat if block.keep is None else flat.index_select(0, block.places)
+    return out.transpose(1, 2).reshape(block.rows * block.longest, heads, width)
 
 
 def _in_chunks(qkv_T3HE: Tensor, batch: Batch, *, causal: bool, reach: int, dropout: float) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from braid.nn.dropout import Dropout
+
 WASTE = 0.5
 """Padding that one bucket may hold, as a share of its real pairs. Less would mean more calls of small products."""
 
@@ -24,7 +26,7 @@ class Mlp(nn.Module):
     def __init__(self, inner: int, outer: int, *, dropout: float) -> None:
         super().__init__()
         self.linear = nn.Linear(inner, outer)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inner] -> [..., outer]."""
@@ -42,7 +44,7 @@ class BiaffineArcs(nn.Module):
         super().__init__()
         self.relations = relations
         self.root = nn.Parameter(torch.empty(hidden_size).normal_(std=hidden_size**-0.5))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.arc_dependent = Mlp(hidden_size, arc_size, dropout=dropout)
         self.arc_head = Mlp(hidden_size, arc_size, dropout=dropout)
         self.relation_dependent = Mlp(hidden_size, relation_size, dropout=dropout)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from braid.nn.dropout import Dropout
 from braid.nn.positions import sinusoids
 from braid.nn.transformer import rounded
 
@@ -169,7 +170,7 @@ class DecoderLayer(nn.Module):
         self.inner_norm = nn.LayerNorm(size)
         self.intermediate = nn.Linear(size, shape.intermediate_size)
         self.output = nn.Linear(shape.intermediate_size, size)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def remember(self, memory_MP: Tensor, sources: Rectangle) -> Memory:
         """Keys and values of the sources, computed once."""
@@ -206,7 +207,7 @@ class Decoder(nn.Module):
         self.last_norm = nn.LayerNorm(shape.hidden_size)
         self.classifier = None if shape.tied else nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
         self.bias_C = nn.Parameter(torch.zeros(shape.vocab_size))
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.waves_LD: Tensor
         self.register_buffer("waves_LD", sinusoids(shape.positions, shape.hidden_size), persistent=False)
         self._initialise()

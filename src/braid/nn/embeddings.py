@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from braid.nn.dropout import Dropout
 from braid.nn.positions import sinusoids
 
 EmbeddingKind = Literal["word", "word_position_segment", "sinusoidal"]
@@ -43,7 +44,7 @@ class TokenEmbeddings(nn.Module):
         self.segment = nn.Embedding(SEGMENTS, embedding_size) if learned else None
         self.norm = nn.LayerNorm(embedding_size) if learned else None
         self.project = nn.Linear(embedding_size, hidden_size) if embedding_size != hidden_size else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def initialise(self, std: float, pad_id: int) -> None:
         """Normal with deviation `std`; the padding token's vector is zero."""

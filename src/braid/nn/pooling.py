@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
+from braid.nn.dropout import Dropout
 from braid.nn.segments import select
 
 Pooling = Literal["cls", "mean", "max", "attention"]
@@ -65,7 +66,7 @@ class RowFeatures(nn.Module):
         super().__init__()
         self.pool = Pooler(kind, hidden_size)
         self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.takes_pooler = dense and kind == "cls"
         self.more = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(layers))
 

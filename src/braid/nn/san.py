@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.errors import BraidError
+from braid.nn.dropout import Dropout
 from braid.nn.segments import pad, select
 
 
@@ -28,7 +29,7 @@ class San(nn.Module):
         self.attention = nn.Linear(size, size, bias=False)
         self.cell = nn.GRUCell(size, size)
         self.classifier = nn.Linear(4 * size, classes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Log-probabilities [R, C] in fp32. Raises BraidError where no row tells its text from its pair."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
+from braid.nn.dropout import Dropout
 from braid.nn.positions import sinusoids
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -106,7 +107,7 @@ class Embeddings(nn.Module):
         self.segment = nn.Embedding(shape.segments, size) if shape.segments else None
         self.task = nn.Embedding(shape.task_types, size) if shape.task_types else None
         self.norm = nn.LayerNorm(size, eps=shape.norm_eps)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.project = nn.Linear(size, shape.hidden_size) if shape.mapped else None
 
     def forward(self, batch: Batch) -> Tensor:
@@ -146,7 +147,7 @@ class Layer(nn.Module):
         self.intermediate = nn.Linear(size, 2 * inner if shape.gated else inner, bias=shape.feed_forward_bias)
         self.output = nn.Linear(inner, size, bias=shape.feed_forward_bias)
         self.output_norm = nn.LayerNorm(size, eps=eps, bias=shape.norm_bias)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]
 
     def forward(self, hidden_TD: Tensor, attention: Attention) -> Tensor:

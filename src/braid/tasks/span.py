@@ -22,6 +22,7 @@ from braid.data.windows import Layout, UnitKind, units_of
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.answers import SCORERS, Scorer
 from braid.metrics.span import SpanMeter
+from braid.nn.dropout import Dropout
 from braid.nn.segments import segment_logsumexp, segment_min, select
 from braid.nn.spans import Spans, best_spans, best_threshold
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
@@ -255,7 +256,7 @@ class SpanHead(Head):
         self.longest, self.n_best = task.max_answer_length, task.n_best
         self.no_answer: bool = facts["no_answer"]
         self.scorer: Scorer = facts["scorer"]
-        self.dropout = nn.Dropout(task.dropout)
+        self.dropout = Dropout(task.dropout)
         self.classifier = nn.Linear(hidden_size, 2)
         self.register_buffer("null_threshold", torch.zeros(()))
 

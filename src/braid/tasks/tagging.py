@@ -37,6 +37,7 @@ from braid.metrics.meter import Meter
 from braid.metrics.segmentation import SegmentationMeter
 from braid.metrics.tags import TagMeter
 from braid.nn.crf import Crf
+from braid.nn.dropout import Dropout
 from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
 from braid.nn.segments import select
@@ -226,7 +227,7 @@ class TaggingHead(Head):
         self.scheme: Scheme = facts["scheme"]
         self.segments = _segments(self.scheme, self.labels)
         self.task = task
-        self.dropout = nn.Dropout(task.dropout)
+        self.dropout = Dropout(task.dropout)
         self.classifier = nn.Linear(hidden_size, len(self.labels))
         self.crf = self._crf() if task.crf else None
 
