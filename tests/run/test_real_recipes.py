@@ -15,7 +15,7 @@ RECIPES = sorted(path.name for path in (ROOT / "recipes").glob("*.yaml"))
 PRETRAINING = sorted(
     str(path.relative_to(ROOT / "recipes" / "pretrain"))
     for path in (ROOT / "recipes" / "pretrain").rglob("*.yaml")
-    if path.name not in ("2_task.yaml", "3_finetune.yaml")
+    if "pretrained: " not in path.read_text(encoding="utf-8")
 )
 """Those that begin at nothing; the later stages of three need the earlier ones."""
 WHOLE = {

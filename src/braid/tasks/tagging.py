@@ -267,21 +267,27 @@ class TaggingHead(Head):
     ) -> list[Tags]:
         """Best tags of whole texts and the spans that they mark. With a CRF tags are the best legal sequence; scores
         are probabilities of the emissions alone either way."""
-        if self.crf is not None:
-            paths = self.crf.decode(logits)
-        else:
-            paths = [logits_UC.argmax(axis=1) for logits_UC in logits]
+        if not logits:
+            return []
+        # All texts at once: most are short, and numpy is slow on many small arrays.
+        ends = np.cumsum([len(logits_UC) for logits_UC in logits])[:-1]
+        joined_NC = np.concatenate(list(logits))
+        best_N = joined_NC.argmax(axis=1) if self.crf is None else np.concatenate(self.crf.decode(logits))
+        best_N = best_N.astype(np.int64)
+        sure_N = np.take_along_axis(softmax(joined_NC), best_N[:, None], axis=1)[:, 0]
         return [
-            self._tags(path_U, logits_UC, example, units_U2)
-            for path_U, logits_UC, example, units_U2 in zip(paths, logits, examples, units, strict=True)
+            self._tags(path_U, sure_U, example, units_U2)
+            for path_U, sure_U, example, units_U2 in zip(
+                np.split(best_N, ends), np.split(sure_N, ends), examples, units, strict=True
+            )
         ]
 
-    def _tags(self, path_U: np.ndarray, logits_UC: np.ndarray, example: Example, units_U2: np.ndarray) -> Tags:
+    def _tags(self, path_U: np.ndarray, sure_U: np.ndarray, example: Example, units_U2: np.ndarray) -> Tags:
         assert len(path_U) == len(units_U2)
         tags = [self.labels[k] for k in path_U.tolist()]
-        sure_U = np.take_along_axis(softmax(logits_UC), path_U[:, None].astype(np.int64), axis=1)[:, 0]
+        sure, places = sure_U.tolist(), units_U2.tolist()
         spans = []
         for first, last, label in spans_of(tags, self.scheme):
-            start, end = int(units_U2[first, 0]), int(units_U2[last - 1, 1])
-            spans.append(Span(start, end, example.text[start:end], label, float(sure_U[first:last].mean())))
+            start, end = places[first][0], places[last - 1][1]
+            spans.append(Span(start, end, example.text[start:end], label, sum(sure[first:last]) / (last - first)))
         return Tags(spans, tags)
