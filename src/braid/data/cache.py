@@ -23,6 +23,8 @@ from braid.data.windows import WindowOptions
 FORMAT = 3
 """Raised whenever rows are made in another way, so that older caches are left alone."""
 
+NUMBERS = {pa.int32(): np.int32, pa.int8(): np.int8}
+
 _LIST = pa.list_(pa.int32())
 SCHEMA = pa.schema(
     [
@@ -55,21 +57,34 @@ def record_batch(first: int, windows: Sequence[Sequence[Window]]) -> pa.RecordBa
     flat = [(first + k, window) for k, rows in enumerate(windows) for window in rows]
 
     def lists(parts: list[np.ndarray], kind: pa.DataType) -> pa.Array:
-        bounds = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int32)
+        bounds = np.concatenate(([0], np.cumsum([len(part) for part in parts])))
         values = np.concatenate(parts) if parts else np.empty(0)
-        return pa.ListArray.from_arrays(pa.array(bounds), pa.array(values.astype(kind.to_pandas_dtype())))
+        return pa.ListArray.from_arrays(_array(bounds, pa.int32()), _array(values, kind))
 
     columns = [
-        pa.array([example for example, _ in flat], pa.int32()),
-        pa.array([window.number for _, window in flat], pa.int32()),
-        pa.array([int(window.truncated) for _, window in flat], pa.int8()),
-        pa.array([window.first_unit for _, window in flat], pa.int32()),
+        _array([example for example, _ in flat], pa.int32()),
+        _array([window.number for _, window in flat], pa.int32()),
+        _array([int(window.truncated) for _, window in flat], pa.int8()),
+        _array([window.first_unit for _, window in flat], pa.int32()),
         lists([window.ids for _, window in flat], pa.int32()),
         lists([window.segments for _, window in flat], pa.int8()),
         lists([window.offsets.reshape(-1) for _, window in flat], pa.int32()),
         lists([window.unit_tokens for _, window in flat], pa.int32()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _array(values: Sequence[int] | np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Whole numbers as Arrow. `pa.array` would do the same, but load pandas first, which takes a second."""
+    numbers = np.ascontiguousarray(values, dtype=NUMBERS[kind])
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _numbers(array: pa.Array) -> np.ndarray:
+    """And back, without a copy."""
+    kind = np.dtype(NUMBERS[array.type])
+    data = array.buffers()[1]
+    return np.empty(0, kind) if data is None else np.frombuffer(data, kind, len(array), array.offset * kind.itemsize)
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
@@ -149,11 +164,11 @@ class TokenRows:
 
 def _chunk(batch: pa.RecordBatch) -> _Chunk:
     def numbers(name: str) -> np.ndarray:
-        return batch.column(name).to_numpy(zero_copy_only=True)
+        return _numbers(batch.column(name))
 
     def lists(name: str) -> tuple[np.ndarray, np.ndarray]:
         column = batch.column(name)
-        return column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(zero_copy_only=True)
+        return _numbers(column.values), _numbers(column.offsets)
 
     return _Chunk(
         example=numbers("example"),

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
 from braid.config.families import EncoderConfig
 from braid.data.batch import Batch
 from braid.encoders.base import Encoder, EncoderVariant
-from braid.encoders.weights import Checkpoint, read_config
+from braid.encoders.weights import Checkpoint, read_config, without_weights
 from braid.errors import BraidError
 from braid.nn.embeddings import EmbeddingKind, TokenEmbeddings
 
@@ -68,7 +67,7 @@ class OwnVariant(EncoderVariant):
         checkpoint = Checkpoint(directory)
         if not any(name.startswith(f"layers.{variant.layers - 1}.") for name in checkpoint.shapes):
             raise BraidError(f"{directory}: config.json asks for {variant.layers} layers, the weights hold fewer")
-        with torch.device("meta"):
+        with without_weights():
             encoder = variant.make(vocab_size, pad_id)
         expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         _check_weights(expected, checkpoint.shapes, directory)

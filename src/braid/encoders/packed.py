@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.layouts import Layout
 from braid.encoders.packed_module import PackedEncoder
 from braid.encoders.sizes import MAX_LAYERS, SHAPES, check_sizes
-from braid.encoders.weights import Checkpoint, read_config
+from braid.encoders.weights import Checkpoint, read_config, without_weights
 from braid.errors import BraidError
 from braid.nn.transformer import ACTIVATIONS, Shape
 
@@ -115,7 +114,7 @@ class PackedVariant(EncoderVariant):
         found = layout.found(checkpoint.shapes)
         if not shape.groups and not any(name.startswith(layout.layer(shape.layers - 1)) for name in found):
             raise BraidError(f"{directory}: config.json asks for {shape.layers} layers, the weights hold fewer")
-        with torch.device("meta"):
+        with without_weights():
             encoder = self.module(shape, layout, config)
         wanted = layout.wanted(encoder.state_dict(), shape)
         _check_weights(wanted, {name: checkpoint.shapes[real] for name, real in found.items()}, directory)

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from braid.errors import BraidError
 
 MAX_CONFIG_BYTES = 10_000_000
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules made here have parameters of the right shapes that hold nothing (they are on the meta device), and none
+    are drawn: a drawing of nothing alone makes torch load its compiler, which takes seconds."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out what fills a tensor with random numbers."""
+
+    drawn = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, nn.init.xavier_uniform_})
+    methods = frozenset({Tensor.normal_, Tensor.uniform_})
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in self.drawn or func in self.methods:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
