@@ -48,6 +48,8 @@ def setup(options: argparse.Namespace, numbers: Sequence[int] = TASKS) -> None:
     import braid
 
     for n in numbers:
+        if (options.folder / f"run_{n}" / "metrics.json").exists():
+            continue
         tasks: dict[str, Any] = {}
         for number, kind in enumerate(kinds(n)):
             path = options.folder / f"{n}_{number}.jsonl"

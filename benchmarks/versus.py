@@ -59,6 +59,7 @@ def contest(
     names = options.only.split(";") if options.only else list(sides)
     with tempfile.TemporaryDirectory() as name:
         options.folder = options.folder or Path(name)
+        options.folder.mkdir(parents=True, exist_ok=True)
         setup(options)
         turns = take_turns(names, options.repeats, options.folder)
     if unit:

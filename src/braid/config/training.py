@@ -119,8 +119,8 @@ class TrainConfig(Config):
     eval_every: int | None = Field(default=None, ge=1)
     """Steps between evaluations on dev. None: once an epoch."""
 
-    eval_batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens of a batch in evaluation."""
+    eval_batch_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of a batch in evaluation. None: chosen by the device."""
 
     save_every: int | None = Field(default=None, ge=1)
     """Steps between saved states, for resuming. None: every ten minutes."""

@@ -17,7 +17,7 @@ from braid.errors import DataError, LabelError, Problem, SkippedLabelError
 from braid.metrics.meter import Meter
 from braid.model.inference import Answers, Precision, answers, batches
 from braid.model.network import BraidModel, TaskSpec
-from braid.model.precision import autocast
+from braid.model.precision import autocast, inference_tokens
 from braid.parallel.world import ALONE, World
 
 EVALUATION = Draw(seed=0)
@@ -32,7 +32,7 @@ def evaluate(
     groups: Sequence[GroupData],
     *,
     tune: bool = False,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     device: torch.device | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda rows: None,
@@ -77,7 +77,7 @@ def text_meters(
     model: BraidModel,
     groups: Sequence[GroupData],
     *,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     device: torch.device | None = None,
     precision: Precision = "fp32",
     world: World = ALONE,
@@ -87,9 +87,10 @@ def text_meters(
     made = [group if group.makers else replace(group, tasks=(), rows=TokenRows([])) for group in groups]
     found: list[tuple[int, str, np.ndarray, float]] = []
     was_training = model.training
-    model.eval()
+    if was_training:  # to tell every module costs as much as a small text
+        model.eval()
     try:
-        every = enumerate(batches(made, batch_tokens, draw=EVALUATION))
+        every = enumerate(batches(made, inference_tokens(batch_tokens, device), draw=EVALUATION))
         for number, batch in islice(every, world.rank, None, world.size):
             with torch.inference_mode(), autocast(precision, device):
                 values = model(batch.to(device))
@@ -98,7 +99,8 @@ def text_meters(
                 total = 0.0 if characters is None else float(characters.sum())
                 found.append((number, task, values_N2.float().cpu().numpy(), total))
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     out: dict[str, Meter] = {}
     # In the batches' order, so that the sums are the same whatever process computed which.
     for _, task, values_N2, total in sorted(

@@ -21,7 +21,7 @@ from braid.data.groups import GroupData, make_batch
 from braid.data.plan import fill_by_tokens
 from braid.data.windows import units_of
 from braid.model.network import BraidModel
-from braid.model.precision import autocast
+from braid.model.precision import autocast, inference_tokens
 from braid.parallel.world import ALONE, World
 
 Precision = Literal["fp32", "bf16"]
@@ -52,7 +52,7 @@ def answers(
     model: BraidModel,
     groups: Sequence[GroupData],
     *,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     device: torch.device | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int], None] = lambda rows: None,
@@ -60,14 +60,16 @@ def answers(
 ) -> dict[tuple[int, str], Answers]:
     """What the heads answer of every group's tasks: (group, task) -> answers.
 
-    The encoder sees each row once, whatever the number of tasks. Rows are sorted by length. *progress* is told how
+    The encoder sees each row once, whatever the number of tasks. Rows are sorted by length. *batch_tokens*: None:
+    chosen by the device. *progress* is told how
     many rows each batch held. *world*: processes that divide the batches; all get all answers."""
     device = device or next(model.parameters()).device
     pieces: list[Piece] = []
     was_training = model.training
-    model.eval()
+    if was_training:  # to tell every module costs as much as a small text
+        model.eval()
     try:
-        for batch in islice(batches(groups, batch_tokens), world.rank, None, world.size):
+        for batch in islice(batches(groups, inference_tokens(batch_tokens, device)), world.rank, None, world.size):
             wanted = _wanted(model, groups, batch)
             with torch.inference_mode(), autocast(precision, device):
                 found = model.answers(batch.to(device), {task: index.to(device) for task, index in wanted.items()})
@@ -76,7 +78,8 @@ def answers(
                 pieces += _pieces(batch, task, index, values.float().cpu().numpy(), sizes.tolist())
             progress(batch.n_rows)
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
     out: dict[tuple[int, str], list[list[np.ndarray]]] = {
         (g, task): [[] for _ in group.examples] for g, group in enumerate(groups) for task in group.labelled
     }

@@ -51,3 +51,8 @@ def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> Abstra
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def inference_tokens(wanted: int | None, device: torch.device) -> int:
+    """Tokens of a batch where nothing is learned. None: as many as pay; on a CPU larger ones leave its caches."""
+    return wanted or (2048 if device.type == "cpu" else 16384)

@@ -28,8 +28,9 @@ from braid.errors import BraidError, did_you_mean
 from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, sources_of, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
+from braid.model.memory import keep_freed_memory
 from braid.model.network import TaskSpec
-from braid.model.precision import autocast, device_of, resolve
+from braid.model.precision import autocast, device_of, inference_tokens, resolve
 from braid.nn.pooling import Pooler
 from braid.nn.prepacked import prepack
 from braid.predict.cloze import Filled, fill
@@ -61,7 +62,7 @@ class Model:
         *,
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
     ) -> None:
         self.directory = directory
         self.network = loaded.network
@@ -69,8 +70,9 @@ class Model:
         self.max_length, self.stride = loaded.max_length, loaded.stride
         self.device = device_of(device)
         self.precision = resolve(precision or loaded.precision, self.device)
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = inference_tokens(batch_tokens, self.device)
         self.network.to(self.device).eval()
+        keep_freed_memory()
         if self.precision == "bf16":
             prepack(self.network, torch.bfloat16)
 
@@ -78,7 +80,8 @@ class Model:
     def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:
         """The model in a run directory; *tasks*: only these; *force*: also heads of another encoder.
 
-        Options: `device`, `precision` (None: what the recipe trained in), `batch_tokens`. Raises RunDirectoryError."""
+        Options: `device`, `precision` (None: what the recipe trained in), `batch_tokens` (None:
+        chosen by the device). Raises RunDirectoryError."""
         loaded = load_model(Path(run), tasks=None if tasks is None else list(tasks), force=force)
         return cls(loaded, Path(run), **options)
 

@@ -37,6 +37,7 @@ from braid.model.corpora import (
 )
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import Precision
+from braid.model.memory import keep_freed_memory
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.parallel.join import joined
@@ -56,7 +57,6 @@ from braid.run.dataset import (
 )
 from braid.run.summary import say_data
 from braid.training.budget import find_budget
-from braid.training.memory import keep_freed_memory
 from braid.training.progress import Progress, Quiet, make_progress
 from braid.training.trainer import Trainer, TrainResult
 
