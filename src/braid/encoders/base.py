@@ -80,9 +80,14 @@ class Encoder(nn.Module, ABC):
         """Read the rows of a batch and be ready to write on. Raises BraidError for an encoder that cannot."""
         raise BraidError(f"an encoder that sees {self.sees!r} cannot write on")
 
+    leaves_out: ClassVar[bool] = False
+    """Whether `forward` takes *read*."""
+
     @abstractmethod
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Last hidden state [T, D] and the output of every layer ([T, D] each; the embeddings first)."""
+        """Last hidden state [T, D] and the output of every layer ([T, D] each; the embeddings first). Where
+        `leaves_out`, with a second argument *read* [N] or None: tokens, ascending, whose last states are wanted; those
+        of all others are zeros."""
 
     @abstractmethod
     def layer_of(self, name: str) -> int:

@@ -66,11 +66,13 @@ class BertEncoder(PackedEncoder):
         """[V, M]; M is the embedding size."""
         return self.embeddings.word.weight
 
-    def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    leaves_out = True
+
+    def forward(self, batch: Batch, read: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""
         self.check_length(batch)
         attentions = [self._attention(batch)] * (self.n_states - 1)
-        return self.run(rounded(self.embeddings(batch)), attentions, batch.n_tokens)
+        return self.run(rounded(self.embeddings(batch)), attentions, batch.n_tokens, read)
 
     def _attention(self, batch: Batch) -> Attention:
         """How tokens attend, which is the same in all layers: to all of their row."""

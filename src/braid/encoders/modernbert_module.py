@@ -57,7 +57,9 @@ class ModernBertEncoder(PackedEncoder):
         """[V, D]."""
         return self.word.weight
 
-    def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    leaves_out = True
+
+    def forward(self, batch: Batch, read: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first, the last one after the final norm)."""
         self.check_length(batch)
         theta, local_theta = self.shape.thetas
@@ -65,7 +67,7 @@ class ModernBertEncoder(PackedEncoder):
         local = self.shape.local
         attentions = [near if local[number % len(local)] else far for number in range(self.n_layers)]
         hidden_TD = self.dropout(self.norm(self.word(batch.ids)))
-        return self.run(rounded(hidden_TD), attentions, batch.n_tokens)
+        return self.run(rounded(hidden_TD), attentions, batch.n_tokens, read)
 
     def _attention(self, batch: Batch, theta: float, window: int | None = None) -> Attention:
         turn = rotation(batch.positions, self.shape.head_size, theta)

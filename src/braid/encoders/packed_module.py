@@ -56,16 +56,23 @@ class PackedEncoder(Encoder):
         """The layers in the order in which they run; a shared one comes several times."""
         return list(self.layers)
 
-    def run(self, hidden_TD: Tensor, attentions: Iterable[Attention], tokens: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(
+        self, hidden_TD: Tensor, attentions: Iterable[Attention], tokens: int, read: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The last and every state ([tokens, D] each) of embeddings that may be `rounded` up; *attentions*: how each
-        step's tokens attend."""
+        step's tokens attend; *read* [N]: the tokens whose last states are wanted, None: all."""
         outputs = [hidden_TD[:tokens]]
-        for step, attention in zip(self.steps(), attentions, strict=True):
+        *others, last = zip(self.steps(), attentions, strict=True)
+        for step, attention in others:
             hidden_TD = step(hidden_TD, attention)
             outputs.append(hidden_TD[:tokens])
+        step, attention = last
+        hidden_TD = step(hidden_TD, attention, read)[: tokens if read is None else len(read)]
         if self.final_norm is not None:
-            outputs[-1] = self.final_norm(outputs[-1])
-        return outputs[-1], tuple(outputs)
+            hidden_TD = self.final_norm(hidden_TD)
+        if read is not None:
+            hidden_TD = hidden_TD.new_zeros(tokens, hidden_TD.shape[1]).index_copy(0, read, hidden_TD)
+        return hidden_TD, (*outputs, hidden_TD)
 
     def check_length(self, batch: Batch) -> None:
         """Raises BraidError for a row that is longer than the positions."""

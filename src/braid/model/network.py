@@ -18,6 +18,9 @@ from braid.nn.pooling import RowFeatures
 from braid.nn.scalar_mix import ScalarMix
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Task
 
+FEW = 0.8
+"""The share of tokens below which it pays to leave the others out of the last layer."""
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -71,7 +74,7 @@ class BraidModel(nn.Module):
         A task without rows is left out. The encoder runs once, whatever the number of tasks."""
         if rows is None:
             rows = {name: targets.rows for name, targets in batch.targets.items()}
-        return self._logits(self.encoded(batch), rows)
+        return self._logits(self.encoded(batch, rows), rows)
 
     def _logits(self, hidden: Hidden, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
         targets = hidden.batch.targets
@@ -87,9 +90,10 @@ class BraidModel(nn.Module):
         """Each task's summed loss over a batch, in fp32. *scope*: what the logits are computed in (mixed precision).
         *present*: tasks that must have a loss, a zero from which gradients of all trained weights come as zeros where
         the batch has no row of theirs: processes that exchange gradients must have the same ones."""
+        rows = {name: targets.rows for name, targets in batch.targets.items()}
         with scope:
-            hidden = self.encoded(batch)
-            logits = self._logits(hidden, {name: targets.rows for name, targets in batch.targets.items()})
+            hidden = self.encoded(batch, rows)
+            logits = self._logits(hidden, rows)
         found = {name: self.head(name).loss(values.float(), batch.targets[name]) for name, values in logits.items()}
         for name in present:
             if name not in found:
@@ -99,17 +103,34 @@ class BraidModel(nn.Module):
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""
-        hidden = self.encoded(batch)
+        hidden = self.encoded(batch, rows)
         return {
             name: self.head(name).answers(self.head(name).mixed(hidden), index)
             for name, index in rows.items()
             if len(index)
         }
 
-    def encoded(self, batch: Batch) -> Hidden:
-        """What the encoder makes of a batch."""
-        last, layers = self.encoder(batch)
+    def encoded(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Hidden:
+        """What the encoder makes of a batch. *rows*: what tasks are asked for; None: all states are wanted."""
+        read = None if rows is None or not self.encoder.leaves_out else self._read(batch, rows)
+        last, layers = self.encoder(batch) if read is None else self.encoder(batch, read)
         return Hidden(last=last, batch=batch, layers=layers, words=self.encoder.word_embeddings)
+
+    def _read(self, batch: Batch, rows: Mapping[str, Tensor]) -> Tensor | None:
+        """The tokens that heads read of the last layer, where they are few enough; else None."""
+        found = []
+        for name, index in rows.items():
+            head = self.head(name)
+            hidden = Hidden(last=batch.ids, batch=batch, targets=batch.targets.get(name))
+            read = None if head.mix is not None else head.reads(hidden, index)
+            if read is None:
+                return None
+            found.append(read)
+        wanted = torch.zeros(batch.n_tokens, dtype=torch.bool, device=batch.ids.device)
+        for read in found:
+            wanted[read] = True
+        tokens = wanted.nonzero().squeeze(1)
+        return tokens if 0 < len(tokens) < FEW * batch.n_tokens else None
 
 
 def _key(name: str) -> str:

@@ -30,6 +30,10 @@ class Pooler(nn.Module):
         if kind == "attention":
             self.score = nn.Linear(hidden_size, 1)
 
+    def reads(self, batch: Batch, rows_R: Tensor) -> Tensor | None:
+        """The tokens that it reads of these rows; None: all."""
+        return batch.cu_seqlens[rows_R].long() if self.kind == "cls" else None
+
     def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Vectors [R, D] of the batch rows `rows` [R], in their order and the hidden states' type."""
         if self.kind == "cls":

@@ -150,21 +150,26 @@ class Layer(nn.Module):
         self.dropout = Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]
 
-    def forward(self, hidden_TD: Tensor, attention: Attention) -> Tensor:
-        """*Shape*: [T, D] -> [T, D]; T may be `rounded` up, what stands there means nothing."""
+    def forward(self, hidden_TD: Tensor, attention: Attention, read: Tensor | None = None) -> Tensor:
+        """*Shape*: [T, D] -> [T, D]; T may be `rounded` up, what stands there means nothing. *read* [N]: the tokens
+        whose states are wanted, which all others only help to make: [N, D], rounded up too."""
+        given_TD = self.attention_norm(hidden_TD) if self.before else hidden_TD
+        if read is not None:
+            hidden_TD = rounded(hidden_TD.index_select(0, read))
+        hidden_TD = hidden_TD + self._attended(given_TD, attention, read)
         if self.before:
-            hidden_TD = hidden_TD + self._attended(self.attention_norm(hidden_TD), attention)
             return hidden_TD + self._fed_forward(self.output_norm(hidden_TD))
-        hidden_TD = self.attention_norm(hidden_TD + self._attended(hidden_TD, attention))
+        hidden_TD = self.attention_norm(hidden_TD)
         normed_TD: Tensor = self.output_norm(hidden_TD + self._fed_forward(hidden_TD))
         return normed_TD
 
-    def _attended(self, hidden_TD: Tensor, attention: Attention) -> Tensor:
+    def _attended(self, hidden_TD: Tensor, attention: Attention, read: Tensor | None) -> Tensor:
         places, size = hidden_TD.shape
         qkv_T3HE = self.qkv(hidden_TD).view(places, 3, self.heads, size // self.heads)
-        context_THE = attention(qkv_T3HE)
-        context_TD = context_THE.reshape(-1, size)
-        if len(context_TD) < places:
+        context_TD = attention(qkv_T3HE).reshape(-1, size)
+        if read is not None:
+            context_TD = rounded(context_TD.index_select(0, read))
+        elif len(context_TD) < places:
             context_TD = F.pad(context_TD, (0, 0, 0, places - len(context_TD)))
         out_TD: Tensor = self.dropout(self.attention_output(context_TD))
         return out_TD

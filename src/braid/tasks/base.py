@@ -76,6 +76,11 @@ class Head(nn.Module, ABC):
         """The hidden states as this head sees them."""
         return hidden if self.mix is None else replace(hidden, last=self.mix(hidden.layers))
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """The batch's tokens [N] whose last hidden states `forward` reads for these rows; None, the default: any. The
+        encoder may leave out of its last layer what nobody reads. (*hidden* has no states yet.)"""
+        return None
+
     def sizes(self, batch: Batch, rows: Tensor) -> Tensor:
         """How many vectors of `forward`'s logits belong to each of the rows: [R], int64. Default: one."""
         return torch.ones_like(rows)

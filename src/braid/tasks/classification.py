@@ -200,6 +200,10 @@ class ClassificationHead(Head):
         self.weight_C: Tensor | None
         self.register_buffer("weight_C", None if weights is None else torch.tensor(weights), persistent=False)
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """What its pooling reads; `san` reads all."""
+        return None if self.features is None else self.features.pool.reads(hidden.batch, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [R, C]; those of `san` are log-probabilities."""
         if self.features is None:

@@ -128,6 +128,10 @@ class MlmHead(TextHead):
         """BERT's own head, so that pre-training goes on where the checkpoint ended."""
         adopt(self.predictor, "mlm.", weights)
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """The masked ones."""
+        return places(hidden, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """[N, 2] of the predicted tokens; all others meet no vocabulary."""
         assert hidden.words is not None

@@ -169,6 +169,10 @@ class MultilabelHead(Head):
         self.register_buffer("weight_C", None if weights is None else torch.tensor(weights), persistent=False)
         self.tunes = task.threshold == "tuned"  # type: ignore[misc]
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """What its pooling reads."""
+        return self.features.pool.reads(hidden.batch, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [R, C]."""
         logits_RC: Tensor = self.classifier(self.features(hidden.last, hidden.batch, rows))

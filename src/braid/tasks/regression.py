@@ -90,6 +90,10 @@ class RegressionHead(Head):
         self.features = task.features(hidden_size)
         self.output = nn.Linear(hidden_size, 1)
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """What its pooling reads."""
+        return self.features.pool.reads(hidden.batch, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Scaled values [R, 1]."""
         values_R1: Tensor = self.output(self.features(hidden.last, hidden.batch, rows))

@@ -66,6 +66,10 @@ class PairHead(TextHead):
         assert self.features.dense is not None
         return self.features.dense.weight, self.features.dense.bias
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """What its pooling reads."""
+        return self.features.pool.reads(hidden.batch, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """[R, 2]: cross-entropy and correctness."""
         logits_R2 = self.classifier(self.features(hidden.last, hidden.batch, rows)).float()

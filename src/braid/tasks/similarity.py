@@ -162,6 +162,10 @@ class SimilarityHead(Head):
         size = task.dimensions or hidden_size
         self.output = nn.Linear(3 * size, 1) if task.loss == "regression" else None
 
+    def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
+        """What its pooling reads."""
+        return self.features.pool.reads(hidden.batch, rows)
+
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Vectors [R, D], of any length."""
         vectors_RD: Tensor = self.features(hidden.last, hidden.batch, rows)
