@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 import braid
+from braid.checkpoint.state import newest_state
 
 ROOT = Path(__file__).resolve().parents[1]
 FRESH = {"encoder.shape": "mini", "encoder.vocab": "../shared/data/uer_models/google_zh_vocab.txt"}
@@ -100,7 +101,8 @@ def trained(recipe: str, directory: Path, values: Mapping[str, Any]) -> dict[str
     if found is not None:
         return found
     loaded = braid.Recipe.load(ROOT / "recipes" / f"{recipe}.yaml", overrides({**values, "out": directory}))
-    return dict(braid.train(loaded, resume=(directory / "state").is_dir()).metrics)
+    begun = newest_state(directory) is not None
+    return dict(braid.train(loaded, resume=begun, overwrite=not begun).metrics)
 
 
 def pretrained(name: str, runs: Path) -> Path | None:
