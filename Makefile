@@ -32,6 +32,7 @@ lint: install
 bench: install
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/all.py
 	$(BIN)/python benchmarks/prepare.py --memory 1000
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/fuzz.py
