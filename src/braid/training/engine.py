@@ -7,6 +7,7 @@ computes a *ghost*, a row that another process has too, and multiplies its losse
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,9 @@ from braid.data.batch import Batch
 from braid.errors import BraidError
 from braid.model.network import BraidModel
 from braid.parallel.world import World
+
+CLIP_EPSILON = 1e-6
+"""Added to the norm that a gradient is divided by, as in torch's `clip_grad_norm_`."""
 
 
 class Engine:
@@ -51,8 +55,12 @@ class Engine:
         found = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         if not found:
             return 0.0
-        norm = nn.utils.clip_grad_norm_(found, limit)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in found if parameter.grad is not None])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        # Most gradients are short enough, and need not be multiplied by 1.
+        if limit < float(norm) + CLIP_EPSILON < math.inf:
+            nn.utils.clip_grads_with_norm_(found, limit, norm)
+        return float(norm)
 
     @contextmanager
     def whole(self) -> Iterator[BraidModel]:
