@@ -1,6 +1,6 @@
 """Runs the benchmarks one after another and writes what they found to `benchmarks/RESULTS.md`.
 
-    python benchmarks/all.py [NAME ...] [--quick]
+    python benchmarks/all.py [NAME ...] [--quick] [--repeats 1]
 
 Each line of RESULTS.md is the last line of JSON that a benchmark printed, with the date, the machine and the versions;
 lines of benchmarks that did not run this time stay as they were. `--quick`: one repetition, few steps.
@@ -72,6 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMMANDS)}; all without")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", help="of each benchmark, instead of its own number")
     options = parser.parse_args()
     unknown = set(options.names) - set(COMMANDS)
     if unknown:
@@ -79,7 +80,8 @@ def main() -> None:
     lines, failed, here = known(), [], machine()
     for name in options.names or COMMANDS:
         command, quick = COMMANDS[name]
-        given = [sys.executable, str(HERE / command[0]), *command[1:], *(quick if options.quick else [])]
+        more = [*(quick if options.quick else []), *(["--repeats", options.repeats] if options.repeats else [])]
+        given = [sys.executable, str(HERE / command[0]), *command[1:], *more]
         print(f"== {' '.join([name, *given[2:]])}", flush=True)
         done = subprocess.run(given, check=False, stdout=subprocess.PIPE, text=True)
         print(done.stdout, flush=True)

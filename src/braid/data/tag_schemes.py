@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from braid.errors import LabelError
@@ -103,11 +104,13 @@ def _join(letter: str, kind: str) -> str:
 
 def _parts(tags: Sequence[str]) -> list[tuple[str, str]]:
     """Letters and types with one letter for the inside, one for the end, one for a single; strange tags are O."""
-    out = []
-    for tag in tags:
-        letter, kind = split_tag(tag) or ("O", "")
-        out.append((_CANONICAL.get(letter, letter), kind))
-    return out
+    return [_part(tag) for tag in tags]
+
+
+@lru_cache(maxsize=4096)
+def _part(tag: str) -> tuple[str, str]:
+    letter, kind = split_tag(tag) or ("O", "")
+    return _CANONICAL.get(letter, letter), kind
 
 
 def spans_of(tags: Sequence[str], scheme: Scheme) -> list[UnitSpan]:

@@ -85,7 +85,10 @@ def answers(
     }
     for found_there in world.gather(pieces):
         _deal(groups, found_there, out)
-    return {key: _joined(groups[key[0]], windows) for key, windows in out.items()}
+    units = [
+        [units_of(example, group.units) for example in group.examples] if group.labelled else [] for group in groups
+    ]
+    return {key: _joined(groups[key[0]], units[key[0]], windows) for key, windows in out.items()}
 
 
 def batches(groups: Sequence[GroupData], batch_tokens: int, *, draw: Draw | None = None) -> Iterator[Batch]:
@@ -133,6 +136,6 @@ def _deal(
         windows[number] = values
 
 
-def _joined(group: GroupData, found: list[list[np.ndarray]]) -> Answers:
+def _joined(group: GroupData, units: list[np.ndarray], found: list[list[np.ndarray]]) -> Answers:
     merged = [windows[0] if len(windows) == 1 else np.concatenate(windows) for windows in found]
-    return Answers(merged, group.examples, [units_of(example, group.units) for example in group.examples])
+    return Answers(merged, group.examples, units)
