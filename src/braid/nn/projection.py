@@ -38,7 +38,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         nll_N = torch.empty(len(labels_N), dtype=torch.float32, device=hidden_NM.device)
         correct_N = torch.empty(len(labels_N), dtype=torch.bool, device=hidden_NM.device)
         grad_hidden = torch.empty_like(hidden_NM) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight_VM, dtype=torch.float32) if wants_weight else None
+        grad_weight: Tensor | None = None
         grad_bias = torch.zeros_like(bias_V, dtype=torch.float32) if wants_bias and bias_V is not None else None
         with torch.autocast(kind, enabled=False):
             for start in range(0, len(labels_N), max(1, LOGITS // len(weight))):
@@ -54,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 power_CV = logits_CV.sub_(highest_C1).exp_()
                 total_C1 = power_CV.sum(dim=1, keepdim=True)
                 nll_N[part] = (total_C1.log() + highest_C1 - own_C1).squeeze(1)
-                if grad_hidden is None and grad_weight is None and grad_bias is None:
+                if not (wants_hidden or wants_weight or grad_bias is not None):
                     continue
                 grad_CV = power_CV.div_(total_C1)
                 grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(own_C1, -1.0))
@@ -63,11 +63,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_low_CV = grad_CV.to(low)
                 if grad_hidden is not None:
                     grad_hidden[part] = (grad_low_CV @ weight).to(grad_hidden.dtype)
-                if grad_weight is not None:
-                    if low == torch.float32:
-                        grad_weight.addmm_(grad_low_CV.T, hidden_CM)
-                    else:
-                        grad_weight += (grad_low_CV.T @ hidden_CM).float()
+                if wants_weight:
+                    # The first chunk's, most often the only one's, is the sum so far: zeros of that size cost as much.
+                    part_VM = grad_low_CV.T @ hidden_CM
+                    grad_weight = part_VM.float() if grad_weight is None else grad_weight.add_(part_VM)
+        if wants_weight and grad_weight is None:
+            grad_weight = torch.zeros_like(weight_VM, dtype=torch.float32)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         ctx.dtypes = weight_VM.dtype, None if bias_V is None else bias_V.dtype
         ctx.mark_non_differentiable(correct_N)
