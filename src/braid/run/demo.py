@@ -45,7 +45,9 @@ def demo(folder: Path, overrides: Sequence[str] = ()) -> Run:
 
 def _command() -> str:
     """How the reader can call braid from here."""
-    return "braid" if shutil.which("braid") else os.path.relpath(sys.argv[0])
+    if shutil.which("braid"):
+        return "braid"
+    return "python -m braid" if Path(sys.argv[0]).name == "__main__.py" else os.path.relpath(sys.argv[0])
 
 
 def _shown(prediction: Any) -> str:
