@@ -17,13 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from matmul import Sizes, peak
 from texts import reviews, table, tokenizer, vocabulary
-from trainer_peer import BATCH, MAX_LENGTH
-from versus import Found, contest, rate, ratio
-
-SIZES = Sizes()
-WARMUP = 10
+from trainer_peer import BATCH, MAX_LENGTH, SIZES, WARMUP, compare
+from versus import Found
 
 
 def ours(options: argparse.Namespace) -> Found:
@@ -56,38 +52,5 @@ def trainer(options: argparse.Namespace, *, tuned: bool) -> Found:
     )
 
 
-def limit(options: argparse.Namespace) -> Found:
-    import torch
-
-    from braid.model.precision import fast_bfloat16
-
-    dtype = torch.bfloat16 if fast_bfloat16(torch.device("cpu")) else torch.float32
-    with tempfile.TemporaryDirectory() as name:
-        split = tokenizer(Path(name))
-    found = split([text for _, text in reviews(options.steps * BATCH)], truncation=True, max_length=MAX_LENGTH)
-    lengths = [len(ids) for ids in found["input_ids"]]
-    tokens = sum(lengths)
-    speed = peak(SIZES, tokens // options.steps, dtype, backward=True)
-    return {"rate": speed * tokens / (3 * SIZES.flops(lengths)), "gigaflops": speed / 1e9, "tokens": tokens}
-
-
-def report(turns: dict[str, list[Found]]) -> Found:
-    found = {name: ratio(turns, "braid", side) for name, side in RATIOS.items() if side in turns and "braid" in turns}
-    return {**found, "tokens_per_second": round(rate(turns["braid"]))} if "braid" in turns else {}
-
-
-RATIOS = {"vs_tuned": "tuned Trainer", "vs_default": "Trainer", "of_limit": "limit"}
-
 if __name__ == "__main__":
-    contest(
-        {
-            "braid": ours,
-            "tuned Trainer": lambda options: trainer(options, tuned=True),
-            "Trainer": lambda options: trainer(options, tuned=False),
-            "limit": limit,
-        },
-        doc=__doc__,
-        unit="real tokens/s",
-        report=report,
-        arguments=lambda parser: parser.add_argument("--steps", type=int, default=60),
-    )
+    compare(__doc__, ours, trainer, steps=60)

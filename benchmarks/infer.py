@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune import SIZES
+import torch
 from matmul import peak
 from texts import reviews, tokenizer, vocabulary
-from trainer_peer import BATCH, MAX_LENGTH
+from trainer_peer import BATCH, MAX_LENGTH, SIZES, bert_config, fastest
 from versus import Found, contest, ratio
 
 TASKS = (8, 4, 1)
@@ -79,48 +79,41 @@ def ours(options: argparse.Namespace, n: int) -> Found:
     return {"rate": done / (time.perf_counter() - began)}
 
 
-def pipelines(options: argparse.Namespace, n: int, *, tuned: bool) -> Found:
-    import torch
-    from trainer_peer import bert_config
+def pipeline_of(options: argparse.Namespace, kind: str, dtype: torch.dtype, **more: Any) -> Any:
+    """transformers' pipeline of a task, with fresh weights."""
     from transformers import BertForSequenceClassification, BertForTokenClassification, pipeline
 
-    from braid.model.precision import fast_bfloat16
-
-    half = tuned and fast_bfloat16(torch.device("cpu"))
+    labels = kind == "classification"
+    classes: Any = BertForSequenceClassification if labels else BertForTokenClassification
+    model = classes(bert_config(SIZES, tuned=False, labels=2 if labels else 5)).eval().to(dtype)
     split = tokenizer(Path(options.folder))
     split.model_max_length = MAX_LENGTH
+    name = "text-classification" if labels else "token-classification"
+    return pipeline(
+        name, model=model, tokenizer=split, device="cpu", **({"truncation": True} if labels else {}), **more
+    )
+
+
+def pipelines(options: argparse.Namespace, n: int, *, tuned: bool) -> Found:
+    dtype = fastest() if tuned else torch.float32
     given = texts(options.texts)
     if tuned:
         given = given[:WARMUP] + sorted(given[WARMUP:], key=len)
-    began = 0.0
     seconds = 0.0
     for kind in kinds(n):
-        classes: Any = BertForSequenceClassification if kind == "classification" else BertForTokenClassification
-        model = classes(bert_config(SIZES, tuned=False, labels=2 if kind == "classification" else 5)).eval()
-        if half:
-            model = model.to(torch.bfloat16)
-        name = "text-classification" if kind == "classification" else "token-classification"
-        extra: dict[str, Any] = {"batch_size": BATCH} if tuned else {}
-        if kind == "classification":
-            extra["truncation"] = True
-        run = pipeline(name, model=model, tokenizer=split, device="cpu", **extra)
+        run = pipeline_of(options, kind, dtype, **({"batch_size": BATCH} if tuned else {}))
         list(run(given[:WARMUP]))
         began = time.perf_counter()
         done = len(list(run(given[WARMUP:])))
         seconds += time.perf_counter() - began
         assert done == options.texts
-    return {"rate": options.texts / seconds, "bf16": half}
+    return {"rate": options.texts / seconds, "bf16": dtype == torch.bfloat16}
 
 
 def limit(options: argparse.Namespace) -> Found:
-    import torch
-
-    from braid.model.precision import fast_bfloat16
-
-    dtype = torch.bfloat16 if fast_bfloat16(torch.device("cpu")) else torch.float32
     found = tokenizer(Path(options.folder))(texts(options.texts)[WARMUP:], truncation=True, max_length=MAX_LENGTH)
     lengths = [len(ids) for ids in found["input_ids"]]
-    speed = peak(SIZES, BATCH * 64, dtype, backward=False)
+    speed = peak(SIZES, BATCH * 64, fastest(), backward=False)
     return {"rate": speed * len(lengths) / SIZES.flops(lengths), "gigaflops": speed / 1e9}
 
 

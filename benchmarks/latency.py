@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import infer
-from finetune import SIZES
-from texts import reviews, tokenizer
+import torch
+from texts import reviews
 from versus import Found, contest, rate
 
 TASKS = (8, 1)
@@ -46,17 +45,8 @@ def ours(options: argparse.Namespace, n: int) -> Found:
 
 
 def pipelines(options: argparse.Namespace, n: int, *, half: bool) -> Found:
-    import torch
-    from trainer_peer import bert_config
-    from transformers import BertForSequenceClassification, BertForTokenClassification, pipeline
-
-    split = tokenizer(Path(options.folder))
-    runs = []
-    for kind in infer.kinds(n):
-        classes: Any = BertForSequenceClassification if kind == "classification" else BertForTokenClassification
-        model = classes(bert_config(SIZES, tuned=False, labels=2 if kind == "classification" else 5)).eval()
-        name = "text-classification" if kind == "classification" else "token-classification"
-        runs.append(pipeline(name, model=model.to(torch.bfloat16) if half else model, tokenizer=split, device="cpu"))
+    dtype = torch.bfloat16 if half else torch.float32
+    runs = [infer.pipeline_of(options, kind, dtype) for kind in infer.kinds(n)]
     return timed(lambda text: [run(text) for run in runs], options.calls)
 
 

@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from matmul import Sizes
-from versus import Found
+from matmul import Sizes, peak
+from texts import reviews, tokenizer
+from versus import Found, contest, rate, ratio
 
 from braid.model.precision import fast_bfloat16
 
 MAX_LENGTH = 128
 BATCH = 32
+WARMUP = 10
+SIZES = Sizes()
+RATIOS = {"vs_tuned": "tuned Trainer", "vs_default": "Trainer", "of_limit": "limit"}
+
+
+class Peer(Protocol):
+    """A turn of the Trainer."""
+
+    def __call__(self, options: argparse.Namespace, *, tuned: bool) -> Found: ...
+
+
+def compare(
+    doc: str | None,
+    ours: Callable[[argparse.Namespace], Found],
+    trainer: Peer,
+    *,
+    steps: int,
+    predicted: Callable[[Sequence[int]], int] = lambda lengths: 0,
+) -> None:
+    """The main program of a training benchmark. *predicted*: of how many tokens of rows of these lengths the logits
+    over the vocabulary are computed."""
+
+    def limit(options: argparse.Namespace) -> Found:
+        with tempfile.TemporaryDirectory() as name:
+            split = tokenizer(Path(name))
+        found = split([text for _, text in reviews(options.steps * BATCH)], truncation=True, max_length=MAX_LENGTH)
+        lengths = [len(ids) for ids in found["input_ids"]]
+        tokens = sum(lengths)
+        speed = peak(SIZES, tokens // options.steps, fastest(), backward=True)
+        work = 3 * SIZES.flops(lengths, predicted=predicted(lengths))
+        return {"rate": speed * tokens / work, "gigaflops": speed / 1e9, "tokens": tokens}
+
+    def report(turns: dict[str, list[Found]]) -> Found:
+        if "braid" not in turns:
+            return {}
+        found = {name: ratio(turns, "braid", side) for name, side in RATIOS.items() if side in turns}
+        return {**found, "tokens_per_second": round(rate(turns["braid"]))}
+
+    contest(
+        {
+            "braid": ours,
+            "tuned Trainer": lambda options: trainer(options, tuned=True),
+            "Trainer": lambda options: trainer(options, tuned=False),
+            "limit": limit,
+        },
+        doc=doc,
+        unit="real tokens/s",
+        report=report,
+        arguments=lambda parser: parser.add_argument("--steps", type=int, default=steps),
+    )
+
+
+def fastest() -> torch.dtype:
+    """What this machine multiplies matrices in."""
+    return torch.bfloat16 if fast_bfloat16(torch.device("cpu")) else torch.float32
 
 
 def bert_config(sizes: Sizes, *, tuned: bool, labels: int = 2) -> Any:

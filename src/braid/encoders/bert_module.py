@@ -26,6 +26,8 @@ THETA = 10_000.0
 class BertEncoder(PackedEncoder):
     """BERT and its relatives on packed rows."""
 
+    leaves_out = True
+
     def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
         super().__init__(shape, layout, config)
         if shape.position_type != "learned":
@@ -65,8 +67,6 @@ class BertEncoder(PackedEncoder):
     def word_embeddings(self) -> Tensor:
         """[V, M]; M is the embedding size."""
         return self.embeddings.word.weight
-
-    leaves_out = True
 
     def forward(self, batch: Batch, read: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first)."""

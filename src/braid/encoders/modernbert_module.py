@@ -34,6 +34,8 @@ class ModernBertShape(Shape):
 class ModernBertEncoder(PackedEncoder):
     """ModernBERT on packed rows (Warner et al. 2024, arXiv 2412.13663)."""
 
+    leaves_out = True
+
     shape: ModernBertShape
 
     def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
@@ -56,8 +58,6 @@ class ModernBertEncoder(PackedEncoder):
     def word_embeddings(self) -> Tensor:
         """[V, D]."""
         return self.word.weight
-
-    leaves_out = True
 
     def forward(self, batch: Batch, read: Tensor | None = None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """*Shape*: [T, D], and each layer's [T, D] (the embeddings first, the last one after the final norm)."""
