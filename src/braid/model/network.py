@@ -41,6 +41,16 @@ class TaskSpec:
         return self.task
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass over a batch with targets: each task's summed *losses*, in fp32, the *logits* that they come
+    from (fp32, of the rows that have a target; a task without such rows is left out), and the encoder's *hidden*."""
+
+    losses: dict[str, Tensor]
+    logits: dict[str, Tensor]
+    hidden: Hidden
+
+
 class BraidModel(nn.Module):
     """An encoder with the heads of all tasks."""
 
@@ -87,19 +97,23 @@ class BraidModel(nn.Module):
     def losses(
         self, batch: Batch, scope: AbstractContextManager[object], present: Iterable[str] = ()
     ) -> dict[str, Tensor]:
-        """Each task's summed loss over a batch, in fp32. *scope*: what the logits are computed in (mixed precision).
+        """Each task's summed loss over a batch, in fp32: those of `passed`."""
+        return self.passed(batch, scope, present).losses
+
+    def passed(self, batch: Batch, scope: AbstractContextManager[object], present: Iterable[str] = ()) -> Pass:
+        """A forward pass and its losses. *scope*: what the logits are computed in (mixed precision).
         *present*: tasks that must have a loss, a zero from which gradients of all trained weights come as zeros where
         the batch has no row of theirs: processes that exchange gradients must have the same ones."""
         rows = {name: targets.rows for name, targets in batch.targets.items()}
         with scope:
             hidden = self.encoded(batch, rows)
-            logits = self._logits(hidden, rows)
-        found = {name: self.head(name).loss(values.float(), batch.targets[name]) for name, values in logits.items()}
+            logits = {name: values.float() for name, values in self._logits(hidden, rows).items()}
+        found = {name: self.head(name).loss(values, batch.targets[name]) for name, values in logits.items()}
         for name in present:
             if name not in found:
                 weights = [parameter.sum() for parameter in self.head(name).parameters() if parameter.requires_grad]
                 found[name] = 0.0 * torch.stack([hidden.last.float().sum(), *weights]).sum()
-        return found
+        return Pass(found, logits, hidden)
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""

@@ -27,6 +27,7 @@ from braid.data.batch import Batch
 from braid.errors import BraidError
 from braid.model.network import BraidModel
 from braid.parallel.world import World
+from braid.training.objective import Objective
 
 CLIP_EPSILON = 1e-6
 """Added to the norm that a gradient is divided by, as in torch's `clip_grad_norm_`."""
@@ -38,12 +39,13 @@ class Engine:
     factor = 1.0
     """What losses are multiplied by, to undo the mean over processes that gradients are."""
 
-    def __init__(self, model: BraidModel) -> None:
+    def __init__(self, model: BraidModel, objective: Objective) -> None:
         self.model = model
+        self.objective = objective
 
     def losses(self, batch: Batch, scope: AbstractContextManager[object], present: Iterable[str]) -> dict[str, Tensor]:
         """Each task's summed loss over a part. *present*: tasks of the global batch."""
-        return self.model.losses(batch, scope)
+        return self.objective(self.model, batch, scope, ())
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
@@ -76,8 +78,8 @@ class Replicas(Engine):
     """A whole model in every process; DDP (Li et al. 2020, arXiv 2006.15704) exchanges gradients during the backward
     pass of the last part. A task without a row here adds zeros, one without a row anywhere keeps no gradient."""
 
-    def __init__(self, model: BraidModel, world: World) -> None:
-        super().__init__(model)
+    def __init__(self, model: BraidModel, objective: Objective, world: World) -> None:
+        super().__init__(model, objective)
         self.factor = float(world.size)
         self._wrapped: DistributedDataParallel | None = None
         self._trained: tuple[bool, ...] = ()
@@ -102,7 +104,7 @@ class Replicas(Engine):
                     "ignore", FutureWarning
                 )  # `broadcast_buffers` has another name from torch 2.13 on
                 self._wrapped = DistributedDataParallel(
-                    _Losses(self.model), find_unused_parameters=True, broadcast_buffers=False
+                    _Losses(self.model, self.objective), find_unused_parameters=True, broadcast_buffers=False
                 )
             self._trained = trained
         return self._wrapped
@@ -111,20 +113,21 @@ class Replicas(Engine):
 class _Losses(nn.Module):
     """What DDP sees: a module whose forward pass gives losses."""
 
-    def __init__(self, model: BraidModel) -> None:
+    def __init__(self, model: BraidModel, objective: Objective) -> None:
         super().__init__()
         self.model = model
+        self.objective = objective
 
     def forward(self, batch: Batch, scope: AbstractContextManager[object], present: list[str]) -> dict[str, Tensor]:
-        return self.model.losses(batch, scope, present)
+        return self.objective(self.model, batch, scope, present)
 
 
 class Shards(Engine):
     """Parameters, gradients and optimiser state divided among the processes (FSDP2, arXiv 2304.11277): each block of
     the encoder is gathered when it is needed."""
 
-    def __init__(self, model: BraidModel, world: World, device: torch.device) -> None:
-        super().__init__(model)
+    def __init__(self, model: BraidModel, objective: Objective, world: World, device: torch.device) -> None:
+        super().__init__(model, objective)
         self.factor = float(world.size)
         self._copy = _without_weights(model)
         for parameter in model.parameters():
@@ -140,7 +143,7 @@ class Shards(Engine):
             warnings.filterwarnings(
                 "ignore", message="FSDP2-wrapped module .* returned a view"
             )  # we change none in place
-            return self.model.losses(batch, scope, list(present))
+            return self.objective(self.model, batch, scope, list(present))
 
     @contextmanager
     def part(self, *, last: bool) -> Iterator[None]:
@@ -169,11 +172,13 @@ class Shards(Engine):
         return self._copy
 
 
-def engine_of(model: BraidModel, parallel: str, world: World, device: torch.device) -> Engine:
+def engine_of(model: BraidModel, objective: Objective, parallel: str, world: World, device: torch.device) -> Engine:
     """The engine that a recipe asks for. One process needs none of them."""
     if world.size == 1:
-        return Engine(model)
-    return Shards(model, world, device) if parallel == "fsdp" else Replicas(model, world)
+        return Engine(model, objective)
+    if parallel == "fsdp":
+        return Shards(model, objective, world, device)
+    return Replicas(model, objective, world)
 
 
 def recompute_blocks(model: BraidModel) -> None:

@@ -38,6 +38,7 @@ from braid.parallel.world import ALONE, World
 from braid.training.best import best_metrics, score
 from braid.training.engine import engine_of, padded, recompute_blocks
 from braid.training.loss import Counts, count, loss_scales
+from braid.training.objective import Objective, plain
 from braid.training.progress import Progress as Display
 from braid.training.progress import StepInfo
 from braid.training.stopping import Stopping
@@ -94,7 +95,7 @@ class Trainer:
     """Trains a model along a plan. *total*: steps that are expected, over which the schedule goes; *weights*: loss
     weight by task; *dev*: groups to evaluate on; *run*: the run directory; *course*: everything that fixes the course
     of the run, by dotted name; *world*: the processes that train together; *changed*: says which data files are no
-    longer what they were."""
+    longer what they were; *objective*: what a step minimises."""
 
     model: BraidModel
     plan: Plan
@@ -111,9 +112,10 @@ class Trainer:
     course: Mapping[str, Any] = field(default_factory=dict)
     world: World = ALONE
     changed: Callable[[], list[str]] = list
+    objective: Objective = plain
 
     def __post_init__(self) -> None:
-        self.engine = engine_of(self.model, self.config.parallel, self.world, self.device)
+        self.engine = engine_of(self.model, self.objective, self.config.parallel, self.world, self.device)
         if self.config.activation_checkpointing:
             recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}

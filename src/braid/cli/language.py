@@ -1,4 +1,4 @@
-"""The commands of language models: `prepare`, `generate`, `cloze`; and the arguments that all commands share."""
+"""The commands of language models: `prepare`, `generate`, `cloze`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Changes to the recipe: train.lr=3e-5 tasks.ner.crf=true", show_default=False),
-]
-RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument
 
 
 def prepare(
