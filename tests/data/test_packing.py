@@ -31,6 +31,12 @@ def test_every_row_of_a_block_is_one_row_of_the_batch(lengths: list[int]) -> Non
             assert block.tokens.tolist() == list(range(block.start, block.start + len(block.tokens)))
 
 
+def test_blocks_of_few_shapes_have_few_lengths() -> None:
+    lengths = [1, 16, 17, 40, 100, 129, 250, 400, 800]
+    assert {block.longest for block in layout(lengths, few_shapes=True)} == {16, 32, 48, 112, 160, 256, 448, 800}
+    assert [block.rows for block in layout([30, 40, 17, 40, 31], few_shapes=True)] == [3, 2]
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_the_order_of_the_blocks_can_be_undone(lengths: list[int]) -> None:
     batch = pack_ids([[k] * n for k, n in enumerate(lengths)])

@@ -64,6 +64,38 @@ def test_each_row_attends_as_if_alone(lengths: tuple[int, ...], way: dict[str, A
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_what_is_not_learned_from_attends_the_same(lengths: tuple[int, ...], way: dict[str, Any]) -> None:
+    batch, qkv = packed(lengths)
+    found = attend(qkv.detach(), batch, **way)  # another kernel
+    torch.testing.assert_close(found, attend(qkv, batch, **way), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
+def test_places_behind_the_last_token_are_zero_and_have_no_gradient(lengths: tuple[int, ...]) -> None:
+    batch, qkv = packed(lengths)
+    behind = F.pad(qkv.detach(), (0, 0, 0, 0, 0, 0, 0, 5), value=torch.inf).requires_grad_()
+    found = attend(behind, batch)
+    torch.testing.assert_close(found[: batch.n_tokens], alone(qkv, batch), atol=1e-5, rtol=1e-5)
+    assert (found[batch.n_tokens :] == 0).all()
+    (gradient,) = torch.autograd.grad(found.square().sum(), behind)
+    assert (gradient[batch.n_tokens :] == 0).all()
+    assert torch.isfinite(gradient).all()
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=8), st.sampled_from(sorted(WAYS)))
+@settings(max_examples=40, deadline=None)
+def test_blocks_of_few_shapes_change_nothing(lengths: list[int], name: str) -> None:
+    batch, qkv = packed(lengths)
+    few = pack_ids([[5] * n for n in lengths], few_shapes=True)
+    assert all(block.longest % 16 == 0 for block in few.blocks)
+    ours, theirs = attend(qkv, few, **WAYS[name]), alone(qkv, batch, **WAYS[name])
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    gradients = [torch.autograd.grad(out.square().sum(), qkv)[0] for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("lengths", LAYOUTS.values(), ids=LAYOUTS)
 def test_gradients_are_those_of_rows_alone(lengths: tuple[int, ...], way: dict[str, Any]) -> None:
     batch, qkv = packed(lengths)
     ours, theirs = (torch.autograd.grad(f(qkv, batch, **way).square().sum(), qkv)[0] for f in (attend, alone))
@@ -107,6 +139,17 @@ def test_dropout_changes_weights_but_not_their_mean() -> None:
     mean = torch.stack([attend(qkv, batch, dropout=0.3) for _ in range(400)]).mean(dim=0)
     torch.testing.assert_close(mean, alone(qkv, batch), atol=0.2, rtol=0.1)
     assert not torch.equal(attend(qkv, batch, dropout=0.3), attend(qkv, batch, dropout=0.3))
+
+
+def test_dropout_has_the_gradient_of_what_it_left() -> None:
+    """Against finite differences, the same weights being dropped each time."""
+    batch, qkv = packed((3, 5, 5))
+
+    def dropped(values: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return attend(values, batch, dropout=0.4)
+
+    assert torch.autograd.gradcheck(dropped, qkv.detach().double().requires_grad_())
 
 
 @pytest.mark.parametrize("grad", [False, True])

@@ -28,6 +28,7 @@ from torch.optim import Optimizer
 
 from braid.checkpoint.files import load_tensors, own_copies, read_json, replace_directory, save_tensors, write_json
 from braid.errors import RunDirectoryError
+from braid.optim.adamw import AdamW
 from braid.parallel.world import ALONE, World
 
 SHARDS = "shards"
@@ -211,6 +212,8 @@ def _named(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
 
 
 def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    if isinstance(optimizer, AdamW):
+        optimizer.settle()
     out: dict[str, Tensor] = {}
     for name, parameter in _named(optimizer):
         for key, value in optimizer.state.get(parameter, {}).items():

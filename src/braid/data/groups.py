@@ -199,6 +199,7 @@ def make_batch(
     tasks: Iterable[str] | None = None,
     *,
     draw: Draw | None = None,
+    few_shapes: bool = False,
 ) -> Batch:
     """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have). *draw*: which use
     of the rows this is; None: tasks that make their own targets have none, and change nothing."""
@@ -219,7 +220,7 @@ def make_batch(
         for task, found in places.items()
     }
     columns = [row.ids for row in rows], [row.segments for row in rows], [row.unit_tokens for row in rows]
-    return pack(*columns, targets=targets, origins=list(step))
+    return pack(*columns, targets=targets, origins=list(step), few_shapes=few_shapes)
 
 
 def all_rows(batch: Batch, members: Sequence[int]) -> torch.Tensor:

@@ -18,28 +18,41 @@ WASTE = 0.25
 encoder's work on short rows, so a few padded places cost less than one more kernel call."""
 
 
-def layout(lengths: Sequence[int] | np.ndarray, *, waste: float = WASTE) -> tuple[AttentionBlock, ...]:
+SHAPES = ((128, 16), (256, 32), (512, 64))
+"""Where shapes are to be few, rows up to so many places are rounded up to a multiple of so many."""
+
+
+def layout(
+    lengths: Sequence[int] | np.ndarray, *, waste: float = WASTE, few_shapes: bool = False
+) -> tuple[AttentionBlock, ...]:
     """Blocks of rows of similar length, covering every row once. Rows that stand in order of length make
-    contiguous blocks; a block of equal lengths needs no padding at all."""
+    contiguous blocks; a block of equal lengths needs no padding at all. *few_shapes*: blocks are of few lengths, for
+    kernels that are compiled for each shape."""
     sizes = np.asarray(lengths, dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1])) if len(sizes) else sizes
     order = np.argsort(sizes, kind="stable")
+    longest = [_rounded(int(size)) if few_shapes else int(size) for size in sizes[order]]
     blocks: list[AttentionBlock] = []
     first = 0
     while first < len(order):
         last, real = first, 0
         while last < len(order):
-            longest, total = int(sizes[order[last]]), real + int(sizes[order[last]])
-            if longest * (last - first + 1) > total * (1 + waste):
+            total = real + int(sizes[order[last]])
+            if longest[last] > longest[first] and longest[last] * (last - first + 1) > total * (1 + waste):
                 break
             real, last = total, last + 1
-        blocks.append(_block(order[first:last], sizes, starts))
+        blocks.append(_block(order[first:last], sizes, starts, longest[last - 1]))
         first = last
     return tuple(blocks)
 
 
-def _block(rows: np.ndarray, sizes: np.ndarray, starts: np.ndarray) -> AttentionBlock:
-    lengths, longest = sizes[rows], int(sizes[rows[-1]])
+def _rounded(size: int) -> int:
+    multiple = next((multiple for most, multiple in SHAPES if size <= most), 1)
+    return size + -size % multiple
+
+
+def _block(rows: np.ndarray, sizes: np.ndarray, starts: np.ndarray, longest: int) -> AttentionBlock:
+    lengths = sizes[rows]
     places = np.arange(longest)
     keep = places[None, :] < lengths[:, None]
     index = starts[rows][:, None] + np.where(keep, places[None, :], 0)
@@ -99,15 +112,17 @@ def pack(
     *,
     targets: Mapping[str, Targets] | None = None,
     origins: Sequence[tuple[int, int]] = (),
+    few_shapes: bool = False,
 ) -> Batch:
-    """Lay rows end to end in the order given. *unit_tokens*: per row the places of its owned units' first pieces."""
+    """Lay rows end to end in the order given. *unit_tokens*: per row the places of its owned units' first pieces;
+    *few_shapes*: as in `layout`."""
     sizes = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
     bounds = np.concatenate(([0], np.cumsum(sizes)))
     total = int(bounds[-1])
     positions = np.arange(total) - np.repeat(bounds[:-1], sizes)
     units = unit_tokens if unit_tokens is not None else [np.empty(0, np.int64)] * len(ids)
     unit_sizes = np.fromiter((len(row) for row in units), dtype=np.int64, count=len(ids))
-    blocks = layout(sizes)
+    blocks = layout(sizes, few_shapes=few_shapes)
     spread, places = spreading(blocks)
     words = np.concatenate(units) + np.repeat(bounds[:-1], unit_sizes) if len(ids) else np.empty(0)
     return Batch(
@@ -127,11 +142,13 @@ def pack(
     )
 
 
-def pack_ids(rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Batch:
+def pack_ids(
+    rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *, few_shapes: bool = False
+) -> Batch:
     """A batch of bare token rows (without segments: all 0)."""
     ids = [np.asarray(row, dtype=np.int64) for row in rows]
     types = [np.zeros(len(row), np.int64) for row in rows] if segments is None else [np.asarray(s) for s in segments]
-    return pack(ids, types)
+    return pack(ids, types, few_shapes=few_shapes)
 
 
 def pack_targets(

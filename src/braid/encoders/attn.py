@@ -17,6 +17,7 @@ from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.dropout import Dropout
 from braid.nn.embeddings import EmbeddingKind
+from braid.nn.linear import Linear
 
 
 class Attn(OwnVariant):
@@ -52,7 +53,7 @@ class AttnLayer(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.output = nn.Linear(size, 3 * size), nn.Linear(size, size)
+        self.qkv, self.output = Linear(size, 3 * size), Linear(size, size)
         self.norm, self.dropout = nn.LayerNorm(size), Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:

@@ -16,8 +16,9 @@ from braid.data.batch import Batch
 from braid.encoders.layouts import Layout
 from braid.encoders.packed_module import PackedEncoder, layers_of
 from braid.nn.attention import attend
+from braid.nn.linear import rounded
 from braid.nn.positions import RelativeBias, rotate, rotation
-from braid.nn.transformer import Attention, Embeddings, Shape, initialise, rounded
+from braid.nn.transformer import Attention, Embeddings, Shape, initialise
 
 THETA = 10_000.0
 """Base of the angles of rotary positions (Su et al. 2021, arXiv 2104.09864)."""

@@ -20,7 +20,8 @@ from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.cache import KeyValueCache
 from braid.nn.dropout import Dropout
-from braid.nn.transformer import Attention, Shape, initialise, rounded
+from braid.nn.linear import rounded
+from braid.nn.transformer import Attention, Shape, initialise
 
 
 class GptEncoder(PackedEncoder):

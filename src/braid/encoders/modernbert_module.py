@@ -17,8 +17,9 @@ from braid.encoders.layouts import Layout
 from braid.encoders.packed_module import PackedEncoder, layers_of
 from braid.nn.attention import attend
 from braid.nn.dropout import Dropout
+from braid.nn.linear import rounded
 from braid.nn.positions import rotate, rotation
-from braid.nn.transformer import Attention, Shape, initialise, rounded
+from braid.nn.transformer import Attention, Shape, initialise
 
 
 @dataclass(frozen=True, kw_only=True)

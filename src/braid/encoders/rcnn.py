@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from braid.data.batch import Batch
 from braid.encoders.own import OwnEncoder, OwnVariant
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.recurrent import Cell, Recurrent
 
 
@@ -42,7 +43,7 @@ class RcnnEncoder(OwnEncoder):
                 {
                     "left": Recurrent(variant.cell, size, size),
                     "right": Recurrent(variant.cell, size, size),
-                    "dense": nn.Linear(3 * size, size),
+                    "dense": Linear(3 * size, size),
                 }
             )
             for _ in range(variant.layers)

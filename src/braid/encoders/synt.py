@@ -20,6 +20,7 @@ from braid.errors import BraidError
 from braid.nn.attention import attend
 from braid.nn.dropout import Dropout
 from braid.nn.embeddings import EmbeddingKind
+from braid.nn.linear import Linear
 
 
 class Synt(OwnVariant):
@@ -66,8 +67,8 @@ class Synthesised(nn.Module):
         super().__init__()
         self.heads, self.positions = heads, positions
         dense = kind == "dense"
-        self.first = nn.Linear(hidden_size, hidden_size) if dense else None
-        self.second = nn.Linear(hidden_size // heads, positions) if dense else None
+        self.first = Linear(hidden_size, hidden_size) if dense else None
+        self.second = Linear(hidden_size // heads, positions) if dense else None
         table = torch.empty(heads, positions, positions)
         self.table_HPP = None if dense else nn.Parameter(nn.init.xavier_uniform_(table))
 
@@ -102,10 +103,10 @@ class SyntLayer(nn.Module):
         inner = variant.intermediate_size or 4 * size
         self.heads = variant.n_heads
         self.scores = Synthesised(variant.weights, size, self.heads, variant.max_positions)
-        self.value, self.output, self.attention_norm = nn.Linear(size, size), nn.Linear(size, size), nn.LayerNorm(size)
+        self.value, self.output, self.attention_norm = Linear(size, size), Linear(size, size), nn.LayerNorm(size)
         self.intermediate, self.back, self.output_norm = (
-            nn.Linear(size, inner),
-            nn.Linear(inner, size),
+            Linear(size, inner),
+            Linear(inner, size),
             nn.LayerNorm(size),
         )
         self.dropout = Dropout(variant.rate)

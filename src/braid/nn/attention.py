@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from braid.data.batch import AttentionBlock, Batch
+from braid.nn.attention_products import LONGEST, attend_by_products
 
 SMALLEST_CHUNK = 64
 """Local attention goes in chunks of at least so many tokens; smaller ones are more kernel than work."""
@@ -32,23 +33,30 @@ def attend(
     """Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762, section 3.2.1) within each row: [T, H, E].
 
     On a GPU in half precision the varlen kernel reads the packed rows as they are; elsewhere rows of similar length
-    go together through SDPA. What stands behind the batch's last token is left out.
+    go together through SDPA, or, where they are learned from, through plain products. What stands behind the batch's
+    last token is left out or zero.
     *causal*: a token sees nothing that comes after it. *window*: it sees no further than `window // 2` tokens to either
     side (Longformer, arXiv 2004.05150). *bias*: [b or 1, H, L, L] of every block, added to the scores, minus infinity
-    at padding. *dropout*: on the attention weights; the fast CPU kernel has none, so above 0 it is slow there."""
+    at padding. *dropout*: on the attention weights."""
     assert bias is None or not (causal or window), "a bias goes with neither a window nor a direction"
-    qkv_T3HE = qkv_T3HE[: batch.n_tokens]
     reach = None if window is None or batch.max_length <= window // 2 + 1 else window // 2
+    near = reach is None or _short(batch, reach)
+    learning = qkv_T3HE.device.type == "cpu" and qkv_T3HE.requires_grad
+    if learning and near and bias is None and batch.max_length <= LONGEST:
+        seen = [_mask(block, causal, reach, whole=True) for block in batch.blocks]
+        return attend_by_products(qkv_T3HE, batch, seen, dropout=dropout)
+    qkv_T3HE = qkv_T3HE[: batch.n_tokens]
     half = qkv_T3HE.dtype in (torch.float16, torch.bfloat16)
     if qkv_T3HE.is_cuda and half and dropout == 0.0 and bias is None:
         return _varlen(qkv_T3HE, batch, causal=causal, reach=reach)
     way: Callable[[Tensor], Tensor]
-    if reach is None or _short(batch, reach):
+    if near:
         masks = [_mask(block, causal, reach) for block in batch.blocks] if bias is None else bias
         way = partial(_in_blocks, batch=batch, masks=masks, causal=causal, dropout=dropout)
     else:
+        assert reach is not None
         way = partial(_in_chunks, batch=batch, causal=causal, reach=reach, dropout=dropout)
-    if qkv_T3HE.device.type == "cpu" and qkv_T3HE.dtype == torch.bfloat16 and qkv_T3HE.requires_grad:
+    if learning and qkv_T3HE.dtype == torch.bfloat16:
         # The backward pass of the CPU's flash kernel is several times slower in bf16 than in fp32.
         with torch.autocast("cpu", enabled=False):
             return way(qkv_T3HE.float()).to(qkv_T3HE.dtype)
@@ -122,14 +130,15 @@ class _Gathered(torch.autograd.Function):
         return gradient, None, None
 
 
-def _mask(block: AttentionBlock, causal: bool, reach: int | None) -> Tensor | None:
-    """What the places of a block see, [b or 1, 1, L or 1, L]; None: all, or all to the left."""
+def _mask(block: AttentionBlock, causal: bool, reach: int | None, *, whole: bool = False) -> Tensor | None:
+    """What the places of a block see, [b or 1, 1, L or 1, L]; None: all, or all to the left, unless the *whole* mask is
+    wanted."""
     # Padding stands behind a row's end, where no token looks that sees to the left only.
     keep = None if block.keep is None or causal else block.keep[:, None, None, :]
-    if reach is None or block.longest <= reach + 1:
-        return keep
     place = torch.arange(block.longest, device=block.tokens.device)
     distance = place - place[:, None]
+    if reach is None or block.longest <= reach + 1:
+        return (distance <= 0)[None, None] if causal and whole else keep
     near = _near(distance, causal, reach)[None, None]
     # Padding sees itself: a softmax of nothing is no number, and would be none in the gradients of what is real.
     return near if keep is None else (near & keep) | (distance == 0)

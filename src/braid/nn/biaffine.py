@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 
 WASTE = 0.5
 """Padding that one bucket may hold, as a share of its real pairs. Less would mean more calls of small products."""
@@ -25,7 +26,7 @@ class Mlp(nn.Module):
 
     def __init__(self, inner: int, outer: int, *, dropout: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(inner, outer)
+        self.linear = Linear(inner, outer)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,8 +53,8 @@ class BiaffineArcs(nn.Module):
         # Both bilinear forms begin as a linear layer of the dependent. Its bias becomes what a head scores whatever
         # the dependent is; the 1 added to a head's vector becomes what a dependent's relation scores whatever the
         # head is. (Of arcs that would be the same for all heads, and change nothing.)
-        self.arc = nn.Linear(arc_size, arc_size)
-        self.relation = nn.Linear(relation_size, relations * (relation_size + 1))
+        self.arc = Linear(arc_size, arc_size)
+        self.relation = Linear(relation_size, relations * (relation_size + 1))
         for layer, size in ((self.arc, arc_size), (self.relation, relation_size)):
             nn.init.normal_(layer.weight, std=1 / size)
             nn.init.zeros_(layer.bias)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from braid.data.batch import Batch
+from braid.nn.linear import Linear
 
 
 class Neighbours:
@@ -36,7 +37,7 @@ class Convolution(nn.Module):
 
     def __init__(self, input_size: int, output_size: int, width: int) -> None:
         super().__init__()
-        self.kernel = nn.Linear(width * input_size, output_size)
+        self.kernel = Linear(width * input_size, output_size)
         nn.init.kaiming_normal_(self.kernel.weight, nonlinearity="linear")
         nn.init.zeros_(self.kernel.bias)
 

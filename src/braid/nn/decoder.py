@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear, rounded
 from braid.nn.positions import sinusoids
-from braid.nn.transformer import rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,15 +161,15 @@ class DecoderLayer(nn.Module):
         size = shape.hidden_size
         self.heads = shape.heads
         self.own_norm = nn.LayerNorm(size)
-        self.own_qkv = nn.Linear(size, 3 * size)
-        self.own_output = nn.Linear(size, size)
+        self.own_qkv = Linear(size, 3 * size)
+        self.own_output = Linear(size, size)
         self.across_norm = nn.LayerNorm(size)
-        self.across_query = nn.Linear(size, size)
-        self.across_key_value = nn.Linear(shape.memory_size, 2 * size)
-        self.across_output = nn.Linear(size, size)
+        self.across_query = Linear(size, size)
+        self.across_key_value = Linear(shape.memory_size, 2 * size)
+        self.across_output = Linear(size, size)
         self.inner_norm = nn.LayerNorm(size)
-        self.intermediate = nn.Linear(size, shape.intermediate_size)
-        self.output = nn.Linear(shape.intermediate_size, size)
+        self.intermediate = Linear(size, shape.intermediate_size)
+        self.output = Linear(shape.intermediate_size, size)
         self.dropout = Dropout(shape.dropout)
 
     def remember(self, memory_MP: Tensor, sources: Rectangle) -> Memory:
@@ -205,7 +205,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(shape.vocab_size + 1, shape.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(shape) for _ in range(shape.layers))
         self.last_norm = nn.LayerNorm(shape.hidden_size)
-        self.classifier = None if shape.tied else nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.classifier = None if shape.tied else Linear(shape.hidden_size, shape.vocab_size, bias=False)
         self.bias_C = nn.Parameter(torch.zeros(shape.vocab_size))
         self.dropout = Dropout(shape.dropout)
         self.waves_LD: Tensor

@@ -27,12 +27,19 @@ class Dropout(nn.Dropout):
 
 def dropped(values: Tensor, rate: float) -> Tensor:
     """*values* with a share `rate` of them set to zero at random and the others scaled up, on the CPU."""
-    below = round(rate * VALUES)
-    if below == 0 or values.numel() == 0:
+    if round(rate * VALUES) == 0 or values.numel() == 0:
         return values
-    if below == VALUES:
-        return values * 0
+    return values * mask(values.shape, values.dtype, rate)
+
+
+def mask(shape: torch.Size, dtype: torch.dtype, rate: float) -> Tensor:
+    """What values are to be multiplied by: 0 for a share `rate` of them at random, for the others what makes up for
+    it. On the CPU."""
+    below = round(rate * VALUES)
+    number = shape.numel()
+    if below in (0, VALUES) or number == 0:
+        return torch.full(shape, 0.0 if below else 1.0, dtype=dtype)
     seed = int(torch.randint(1 << 62, ()))
-    draws = np.random.SFC64(seed).random_raw(-(-values.numel() // 4)).view(np.int16)[: values.numel()]
-    kept = torch.from_numpy(draws).view(values.shape) >= below - VALUES // 2
-    return values * kept.to(values.dtype).mul_(VALUES / (VALUES - below))
+    draws = np.random.SFC64(seed).random_raw(-(-number // 4)).view(np.int16)[:number]
+    kept = torch.from_numpy(draws).view(shape) >= below - VALUES // 2
+    return kept.to(dtype).mul_(VALUES / (VALUES - below))

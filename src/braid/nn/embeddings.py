@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.positions import sinusoids
 
 EmbeddingKind = Literal["word", "word_position_segment", "sinusoidal"]
@@ -43,7 +44,7 @@ class TokenEmbeddings(nn.Module):
         self.position = nn.Embedding(positions, embedding_size) if learned else None
         self.segment = nn.Embedding(SEGMENTS, embedding_size) if learned else None
         self.norm = nn.LayerNorm(embedding_size) if learned else None
-        self.project = nn.Linear(embedding_size, hidden_size) if embedding_size != hidden_size else None
+        self.project = Linear(embedding_size, hidden_size) if embedding_size != hidden_size else None
         self.dropout = Dropout(dropout)
 
     def initialise(self, std: float, pad_id: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from braid.nn.linear import Linear
 from braid.nn.projection import linear_cross_entropy
 from braid.nn.transformer import ACTIVATIONS
 
@@ -32,7 +33,7 @@ class TokenPredictor(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation] if transform else None
-        self.dense = nn.Linear(hidden_size, embedding_size) if transform or hidden_size != embedding_size else None
+        self.dense = Linear(hidden_size, embedding_size) if transform or hidden_size != embedding_size else None
         self.norm = nn.LayerNorm(embedding_size, eps=norm_eps) if transform else None
         self.words = None if tied else nn.Parameter(torch.empty(vocab_size, embedding_size))
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None

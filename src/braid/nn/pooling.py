@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.segments import select
 
 Pooling = Literal["cls", "mean", "max", "attention"]
@@ -28,7 +29,7 @@ class Pooler(nn.Module):
         super().__init__()
         self.kind = kind
         if kind == "attention":
-            self.score = nn.Linear(hidden_size, 1)
+            self.score = Linear(hidden_size, 1)
 
     def reads(self, batch: Batch, rows_R: Tensor) -> Tensor | None:
         """The tokens that it reads of these rows; None: all."""
@@ -69,10 +70,10 @@ class RowFeatures(nn.Module):
     def __init__(self, kind: Pooling, hidden_size: int, *, dense: bool, dropout: float, layers: int = 0) -> None:
         super().__init__()
         self.pool = Pooler(kind, hidden_size)
-        self.dense = nn.Linear(hidden_size, hidden_size) if dense else None
+        self.dense = Linear(hidden_size, hidden_size) if dense else None
         self.dropout = Dropout(dropout)
         self.takes_pooler = dense and kind == "cls"
-        self.more = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(layers))
+        self.more = nn.ModuleList(Linear(hidden_size, hidden_size) for _ in range(layers))
 
     def start_from(self, weight_DD: Tensor, bias_D: Tensor) -> None:
         """Begin with a checkpoint's pooler, where this one is of its kind."""

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from braid.nn.linear import Linear
+
 Apply = Callable[[Tensor], Tensor]
 
 
@@ -20,7 +22,9 @@ def prepack(module: nn.Module, dtype: torch.dtype) -> None:
     are in it already: the same results, sooner. Everywhere else they work as before. The weights must not change any
     more."""
     for linear in module.modules():
-        if type(linear) is nn.Linear:
+        if isinstance(linear, Linear):
+            linear.packed = (dtype, _packed(linear, dtype))
+        elif type(linear) is nn.Linear:
             linear.forward = _either(linear.forward, _packed(linear, dtype), dtype)  # type: ignore[method-assign,assignment]
 
 

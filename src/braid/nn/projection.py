@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from braid.nn.linear import rounded
 
 LOGITS = 2**24
 """Logits (64 MB in fp32) that exist at a time."""
@@ -43,8 +46,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(kind, enabled=False):
             for start in range(0, len(labels_N), max(1, LOGITS // len(weight))):
                 part = slice(start, start + max(1, LOGITS // len(weight)))
-                hidden_CM, labels_C = hidden_NM[part].detach().to(low), labels_N[part]
-                logits_CV = (hidden_CM @ weight.T).float()
+                hidden_CM, labels_C = rounded(hidden_NM[part].detach().to(low)), labels_N[part]
+                predicted = len(labels_C)
+                logits_CV = (hidden_CM @ weight.T)[:predicted].float()
                 if bias_V is not None:
                     logits_CV += bias_V.detach()
                 own_C1 = logits_CV.gather(1, labels_C[:, None])
@@ -60,16 +64,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_CV.scatter_add_(1, labels_C[:, None], torch.full_like(own_C1, -1.0))
                 if grad_bias is not None:
                     grad_bias += grad_CV.sum(dim=0)
-                grad_low_CV = grad_CV.to(low)
+                grad_low_CV = F.pad(grad_CV.to(low), (0, 0, 0, len(hidden_CM) - predicted))
                 if grad_hidden is not None:
-                    grad_hidden[part] = (grad_low_CV @ weight).to(grad_hidden.dtype)
+                    grad_hidden[part] = (grad_low_CV @ weight)[:predicted].to(grad_hidden.dtype)
                 if wants_weight:
                     # The first chunk's, most often the only one's, is the sum so far: zeros of that size cost as much.
                     part_VM = grad_low_CV.T @ hidden_CM
                     grad_weight = part_VM.float() if grad_weight is None else grad_weight.add_(part_VM)
         if wants_weight and grad_weight is None:
             grad_weight = torch.zeros_like(weight_VM, dtype=torch.float32)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        # Held here alone, a gradient of this size can be added to and kept where it is.
+        ctx.found = grad_hidden, grad_weight, grad_bias
         ctx.dtypes = weight_VM.dtype, None if bias_V is None else bias_V.dtype
         ctx.mark_non_differentiable(correct_N)
         return nll_N, correct_N
@@ -77,7 +82,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         grad_N = gradients[0]
-        hidden, weight, bias = ctx.saved_tensors
+        (hidden, weight, bias), ctx.found = ctx.found, None
         if len(grad_N) == 0:
             return hidden, weight, bias, None
         scale = grad_N[0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from braid.data.batch import Batch
 from braid.errors import BraidError
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.segments import pad, select
 
 
@@ -25,10 +26,10 @@ class San(nn.Module):
     def __init__(self, size: int, classes: int, *, steps: int, dropout: float, prediction_dropout: float) -> None:
         super().__init__()
         self.steps, self.prediction_dropout = steps, prediction_dropout
-        self.summary = nn.Linear(size, 1, bias=False)
-        self.attention = nn.Linear(size, size, bias=False)
+        self.summary = Linear(size, 1, bias=False)
+        self.attention = Linear(size, size, bias=False)
         self.cell = nn.GRUCell(size, size)
-        self.classifier = nn.Linear(4 * size, classes)
+        self.classifier = Linear(4 * size, classes)
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from braid.data.batch import Batch
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear, rounded
 from braid.nn.positions import sinusoids
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -79,21 +80,6 @@ class Shape:
         return self.hidden_size // self.heads
 
 
-ROUND, FEW = 64, 16
-"""On a CPU the number of tokens in linear layers is rounded up to a multiple of `ROUND`, about 2%: oneDNN compiles a
-kernel for every new shape, which costs more than the empty places and, over many shapes, much memory. Fewer tokens than
-8 x ROUND, as one text has, are rounded to a multiple of `FEW`, which is a tile of the CPU's matrix unit."""
-
-
-def rounded(hidden_TD: Tensor) -> Tensor:
-    """[T, D] with T rounded up by zeros on a CPU. No token ever sees them: linear layers and norms work place by place,
-    attention reads real tokens only."""
-    if hidden_TD.device.type != "cpu":
-        return hidden_TD
-    multiple = ROUND if len(hidden_TD) >= 8 * ROUND else FEW
-    return F.pad(hidden_TD, (0, 0, 0, -len(hidden_TD) % multiple))
-
-
 class Embeddings(nn.Module):
     """Word, position, segment (and ERNIE's task) embeddings, summed and normalised (BERT, arXiv 1810.04805)."""
 
@@ -108,7 +94,7 @@ class Embeddings(nn.Module):
         self.task = nn.Embedding(shape.task_types, size) if shape.task_types else None
         self.norm = nn.LayerNorm(size, eps=shape.norm_eps)
         self.dropout = Dropout(shape.dropout)
-        self.project = nn.Linear(size, shape.hidden_size) if shape.mapped else None
+        self.project = Linear(size, shape.hidden_size) if shape.mapped else None
 
     def forward(self, batch: Batch) -> Tensor:
         """*Shape*: [T, D]."""
@@ -141,11 +127,11 @@ class Layer(nn.Module):
         size, inner, eps = shape.hidden_size, shape.intermediate_size, shape.norm_eps
         self.heads = shape.heads
         self.before, self.gated = shape.norm == "pre", shape.gated
-        self.qkv = nn.Linear(size, 3 * size, bias=shape.attention_bias)
-        self.attention_output = nn.Linear(size, size, bias=shape.attention_bias)
+        self.qkv = Linear(size, 3 * size, bias=shape.attention_bias)
+        self.attention_output = Linear(size, size, bias=shape.attention_bias)
         self.attention_norm: nn.Module = nn.LayerNorm(size, eps=eps, bias=shape.norm_bias)
-        self.intermediate = nn.Linear(size, 2 * inner if shape.gated else inner, bias=shape.feed_forward_bias)
-        self.output = nn.Linear(inner, size, bias=shape.feed_forward_bias)
+        self.intermediate = Linear(size, 2 * inner if shape.gated else inner, bias=shape.feed_forward_bias)
+        self.output = Linear(inner, size, bias=shape.feed_forward_bias)
         self.output_norm = nn.LayerNorm(size, eps=eps, bias=shape.norm_bias)
         self.dropout = Dropout(shape.dropout)
         self.activation = ACTIVATIONS[shape.activation]

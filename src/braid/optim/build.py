@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from braid.config.training import TrainConfig
 from braid.encoders.base import Encoder
+from braid.optim.adamw import AdamW
 from braid.optim.groups import Heads, parameter_groups
 
 
@@ -17,7 +18,7 @@ def build_optimizer(encoder: Encoder, heads: Heads, train: TrainConfig) -> Optim
     groups = parameter_groups(encoder, heads, train)
     if train.optimizer == "adamax":
         return torch.optim.Adamax(groups, lr=train.lr, betas=train.betas, eps=train.eps)
-    return torch.optim.AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps, fused=True)
+    return AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)
 
 
 def warmup_steps(train: TrainConfig, total: int) -> int:

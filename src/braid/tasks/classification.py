@@ -21,6 +21,7 @@ from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, is_soft, names_of, teacher_logits
 from braid.errors import LabelError, did_you_mean
 from braid.metrics.classification import ClassificationMeter
+from braid.nn.linear import Linear
 from braid.nn.losses import IGNORED, class_loss, soft_loss
 from braid.nn.pooling import RowFeatures
 from braid.nn.probabilities import softmax
@@ -195,7 +196,7 @@ class ClassificationHead(Head):
             )
         else:
             self.features = task.features(hidden_size)
-            self.classifier = nn.Linear(hidden_size, len(self.labels))
+            self.classifier = Linear(hidden_size, len(self.labels))
         weights = facts.get("weights")
         self.weight_C: Tensor | None
         self.register_buffer("weight_C", None if weights is None else torch.tensor(weights), persistent=False)

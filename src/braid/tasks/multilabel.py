@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
@@ -21,6 +21,7 @@ from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, names_of, teacher_logits
 from braid.errors import LabelError
 from braid.metrics.multilabel import MultilabelMeter
+from braid.nn.linear import Linear
 from braid.nn.losses import binary_loss, soft_binary_loss
 from braid.nn.probabilities import sigmoid
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
@@ -161,7 +162,7 @@ class MultilabelHead(Head):
         self.labels: list[str] = facts["labels"]
         self.task = task
         self.features = task.features(hidden_size)
-        self.classifier = nn.Linear(hidden_size, len(self.labels))
+        self.classifier = Linear(hidden_size, len(self.labels))
         start = task.threshold if isinstance(task.threshold, float) else 0.5
         self.register_buffer("threshold_C", torch.full((len(self.labels),), start))
         weights = facts.get("weights")

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.windows import Layout
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.choice import ChoiceMeter
+from braid.nn.linear import Linear
 from braid.nn.probabilities import softmax
 from braid.nn.segments import segment_logsumexp
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
@@ -103,7 +104,7 @@ class MultipleChoiceHead(Head):
     def __init__(self, task: MultipleChoice, hidden_size: int) -> None:
         super().__init__()
         self.features = task.features(hidden_size)
-        self.output = nn.Linear(hidden_size, 1)
+        self.output = Linear(hidden_size, 1)
 
     def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
         """What its pooling reads."""

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.errors import LabelError, Place
 from braid.metrics.ranking import RankingMeter
+from braid.nn.linear import Linear
 from braid.nn.probabilities import sigmoid
 from braid.nn.segments import segment_logsumexp
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
@@ -144,7 +145,7 @@ class RankingHead(Head):
         super().__init__()
         self.kind, self.margin, self.highest = task.loss, task.margin, float(facts["highest"])
         self.features = task.features(hidden_size)
-        self.output = nn.Linear(hidden_size, 1)
+        self.output = Linear(hidden_size, 1)
 
     def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
         """What its pooling reads."""

@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.soft_labels import hard_label
 from braid.errors import LabelError
 from braid.metrics.regression import RegressionMeter
+from braid.nn.linear import Linear
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
 from braid.tasks.row import RowTask
 
@@ -88,7 +89,7 @@ class RegressionHead(Head):
         super().__init__()
         self.mean, self.std = float(facts["mean"]), float(facts["std"])
         self.features = task.features(hidden_size)
-        self.output = nn.Linear(hidden_size, 1)
+        self.output = Linear(hidden_size, 1)
 
     def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
         """What its pooling reads."""

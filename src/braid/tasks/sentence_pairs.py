@@ -12,10 +12,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.changes import Change, Drawn, Use
 from braid.metrics.language import LanguageMeter
+from braid.nn.linear import Linear
 from braid.nn.pooling import RowFeatures
 from braid.tasks.base import Facts, Hidden
 from braid.tasks.text import TextFacts, TextHead, TextTask, adopt, targets_of
@@ -54,7 +55,7 @@ class PairHead(TextHead):
     def __init__(self, hidden_size: int, dropout: float) -> None:
         super().__init__()
         self.features = RowFeatures("cls", hidden_size, dense=True, dropout=dropout)
-        self.classifier = nn.Linear(hidden_size, 2)
+        self.classifier = Linear(hidden_size, 2)
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
         """The checkpoint's own two classes."""

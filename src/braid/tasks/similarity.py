@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
@@ -22,6 +22,7 @@ from braid.data.windows import Layout
 from braid.errors import LabelError
 from braid.metrics.similarity import SimilarityMeter
 from braid.nn.contrastive import hardest, info_nce, triplet
+from braid.nn.linear import Linear
 from braid.nn.pooling import Pooling, RowFeatures
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 from braid.tasks.regression import number
@@ -158,9 +159,9 @@ class SimilarityHead(Head):
         super().__init__()
         self.task, self.facts = task, facts
         self.features = RowFeatures(task.pooling, hidden_size, dense=False, dropout=0.0)
-        self.projection = nn.Linear(hidden_size, task.dimensions) if task.dimensions else None
+        self.projection = Linear(hidden_size, task.dimensions) if task.dimensions else None
         size = task.dimensions or hidden_size
-        self.output = nn.Linear(3 * size, 1) if task.loss == "regression" else None
+        self.output = Linear(3 * size, 1) if task.loss == "regression" else None
 
     def reads(self, hidden: Hidden, rows: Tensor) -> Tensor | None:
         """What its pooling reads."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
@@ -23,6 +23,7 @@ from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.answers import SCORERS, Scorer
 from braid.metrics.span import SpanMeter
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.segments import segment_logsumexp, segment_min, select
 from braid.nn.spans import Spans, best_spans, best_threshold
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
@@ -257,7 +258,7 @@ class SpanHead(Head):
         self.no_answer: bool = facts["no_answer"]
         self.scorer: Scorer = facts["scorer"]
         self.dropout = Dropout(task.dropout)
-        self.classifier = nn.Linear(hidden_size, 2)
+        self.classifier = Linear(hidden_size, 2)
         self.register_buffer("null_threshold", torch.zeros(()))
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
@@ -38,6 +38,7 @@ from braid.metrics.segmentation import SegmentationMeter
 from braid.metrics.tags import TagMeter
 from braid.nn.crf import Crf
 from braid.nn.dropout import Dropout
+from braid.nn.linear import Linear
 from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
 from braid.nn.segments import select
@@ -228,7 +229,7 @@ class TaggingHead(Head):
         self.segments = _segments(self.scheme, self.labels)
         self.task = task
         self.dropout = Dropout(task.dropout)
-        self.classifier = nn.Linear(hidden_size, len(self.labels))
+        self.classifier = Linear(hidden_size, len(self.labels))
         self.crf = self._crf() if task.crf else None
 
     def _crf(self) -> Crf:

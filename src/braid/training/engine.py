@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from braid.data.batch import Batch
 from braid.errors import BraidError
 from braid.model.network import BraidModel
+from braid.optim.adamw import values_of
 from braid.parallel.world import World
 from braid.training.objective import Objective
 
@@ -57,11 +58,15 @@ class Engine:
         found = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         if not found:
             return 0.0
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in found if parameter.grad is not None])
+        for parameter in found:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+        gradients = [values_of(parameter.grad) for parameter in found if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         # Most gradients are short enough, and need not be multiplied by 1.
         if limit < float(norm) + CLIP_EPSILON < math.inf:
-            nn.utils.clip_grads_with_norm_(found, limit, norm)
+            torch._foreach_mul_(gradients, limit / (float(norm) + CLIP_EPSILON))
         return float(norm)
 
     @contextmanager

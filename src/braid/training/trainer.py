@@ -32,6 +32,7 @@ from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import Precision
 from braid.model.network import BraidModel
 from braid.model.precision import autocast
+from braid.optim.adamw import AdamW, keep_rows
 from braid.optim.build import build_optimizer, rate, set_rates
 from braid.optim.groups import apply_freeze
 from braid.parallel.world import ALONE, World
@@ -120,6 +121,8 @@ class Trainer:
             recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}
         self.optimizer = build_optimizer(self.model.encoder, self.heads, self.config)
+        if isinstance(self.optimizer, AdamW) and self.world.size == 1 and self.device.type == "cpu":
+            keep_rows(self.model)
         self.accumulate = self.config.accumulate
         self.progress = Progress(course=dict(self.course))
         self.wanted = best_metrics(self.model.specs, self.config.best)
@@ -210,7 +213,10 @@ class Trainer:
         accumulate = self.accumulate
         parts = split_step(place.step, self.plan.lengths, self.world.size * accumulate)
         mine, ghosts = padded(parts, self.world)
-        batches = [make_batch(self.groups, drawn_rows(self.groups, part), draw=place.draw) for part in mine]
+        few = self.device.type == "cpu"
+        batches = [
+            make_batch(self.groups, drawn_rows(self.groups, part), draw=place.draw, few_shapes=few) for part in mine
+        ]
         return Share(place, accumulate, batches, ghosts)
 
     def _step(self, share: Share) -> tuple[int, bool, bool]:
