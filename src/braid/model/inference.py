@@ -99,7 +99,7 @@ def batches(groups: Sequence[GroupData], batch_tokens: int, *, draw: Draw | None
     sizes = [int(groups[g].rows.lengths[row]) for g, row in rows]
     order = sorted(range(len(rows)), key=lambda k: -sizes[k])
     for pick in fill_by_tokens([sizes[k] for k in order], batch_tokens):
-        yield make_batch(groups, [rows[order[k]] for k in pick[::-1]], tasks=made, draw=draw)
+        yield make_batch(groups, [rows[order[k]] for k in pick[::-1]], tasks=made, draw=draw, few_shapes=len(pick) > 1)
 
 
 def _wanted(model: BraidModel, groups: Sequence[GroupData], batch: Batch) -> dict[str, torch.Tensor]:

@@ -182,7 +182,7 @@ class Model:
         order = sorted(group.rows, key=lambda row: -int(group.rows.lengths[row]))
         found: dict[int, np.ndarray] = {}
         for pick in fill_by_tokens([int(group.rows.lengths[row]) for row in order], self.batch_tokens):
-            batch = make_batch([group], [(0, order[k]) for k in pick]).to(self.device)
+            batch = make_batch([group], [(0, order[k]) for k in pick], few_shapes=len(pick) > 1).to(self.device)
             with torch.inference_mode(), autocast(self.precision, self.device):
                 vectors_BD = head(self.network.encoded(batch), torch.arange(batch.n_rows, device=self.device))
             for (_, row), vector_D in zip(batch.origins, vectors_BD.float().cpu().numpy(), strict=True):
