@@ -32,6 +32,7 @@ from braid.optim.adamw import AdamW
 from braid.parallel.world import ALONE, World
 
 SHARDS = "shards"
+MORE = "regularisers.safetensors"
 Write = Callable[[], object]
 
 
@@ -63,9 +64,11 @@ def state_writer(
     keep: int,
     device: torch.device,
     world: World = ALONE,
+    more: Mapping[str, Tensor] | None = None,
 ) -> Write | None:
     """Copy all that a state holds, as it is now; what is returned writes `state/step-N/` and removes all but the newest
-    `keep`, at any later time and in any thread. None: another process writes. All processes call this together."""
+    `keep`, at any later time and in any thread. None: another process writes. All processes call this together.
+    *more*: what else training must remember (averages of weights), whole in every process."""
     random = _random(world, device)
     weights, moments = model.state_dict(), _optimizer_tensors(optimizer)
     path = run / "state" / f"step-{progress.step}"
@@ -76,7 +79,7 @@ def state_writer(
         return None if written is None else written.result
     if written is None:
         weights, moments = own_copies(weights), own_copies(moments)
-    content = asdict(progress)
+    content, remembered = asdict(progress), own_copies(more or {})
 
     def fill(folder: Path) -> None:
         if written is None:
@@ -86,6 +89,8 @@ def state_writer(
             written.result()  # done once all processes are
             shards.rename(folder / SHARDS)
         save_tensors(folder / "random.safetensors", random)
+        if remembered:
+            save_tensors(folder / MORE, remembered)
         files = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
         write_json(folder / "state.json", {**content, "files": files})
 
@@ -128,6 +133,11 @@ def load_state(
         torch.manual_seed(read_progress(state).step * 1_000_003 + world.rank)
     if device.type == "cuda" and f"cuda.{world.rank}" in random:
         torch.cuda.set_rng_state(random[f"cuda.{world.rank}"], device)
+
+
+def load_more(state: Path) -> dict[str, Tensor]:
+    """What `state_writer` was told to remember besides. Raises RunDirectoryError."""
+    return load_tensors(state / MORE) if (state / MORE).is_file() else {}
 
 
 def best_writer(run: Path, model: nn.Module, info: Mapping[str, Any]) -> Write:

@@ -12,7 +12,9 @@ from braid.errors import BraidError
 
 
 def list_variants(
-    family: Annotated[str | None, typer.Argument(help="tasks, encoders, sources, samplers or balancers.")] = None,
+    family: Annotated[
+        str | None, typer.Argument(help="tasks, encoders, sources, samplers, balancers or regularisers.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The variants that recipes can name: type, what it is, file."""

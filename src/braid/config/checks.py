@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from braid.config.chain import Chain, parse
-from braid.config.families import DataConfig, TaskConfig
+from braid.config.families import DataConfig, RegulariserConfig, TaskConfig
 from braid.config.loading import KeyPath
 from braid.config.plugins import import_plugin
 from braid.config.problems import dotted
@@ -89,6 +89,37 @@ def chain_problems(given: Mapping[str, Any]) -> list[Problem]:
             path = ("tasks", name, "data") if data is not None else ("tasks", name)
             out.append(Problem(what="`data.train` is missing: no rows to learn from", key=dotted(path), path=path))
     return out
+
+
+def regulariser_problems(given: Mapping[str, Any]) -> list[Problem]:
+    """Regularisers that cannot work with the recipe's encoder, or with one of its tasks."""
+    train, tasks, encoder = given.get("train"), given.get("tasks"), given.get("encoder")
+    found = _option(train, "regularisers")
+    alone = isinstance(found, str | Mapping)
+    out = []
+    for place, entry in enumerate([found] if alone else found if isinstance(found, list | tuple) else []):
+        kind = entry if isinstance(entry, str) else _option(entry, "type")
+        variant = RegulariserConfig.variants().get(kind) if isinstance(kind, str) else None
+        path: KeyPath = ("train", "regularisers") if alone else ("train", "regularisers", place)
+        if variant is None:
+            continue
+        if variant.needs_pretrained and encoder is not None and _option(encoder, "pretrained") is None:
+            what = f"{kind} keeps weights near the pretrained ones, but the encoder has no `pretrained`"
+            out.append(Problem(what=what, key=dotted(path), path=path))
+        for name, task in tasks.items() if variant.compares and isinstance(tasks, Mapping) else ():
+            sort = _option(task, "type")
+            config = TaskConfig.variants().get(sort) if isinstance(sort, str) else None
+            if config is not None and not config.comparable:
+                what = f"{kind} compares two answers to one row; those of task {str(name)!r} (type {sort}) cannot be"
+                able = [other for other, known in RegulariserConfig.variants().items() if not known.compares]
+                todo = f"leave {kind} or the task out; any type goes with {', '.join(able)}"
+                out.append(Problem(what=what, todo=todo, key=dotted(path), path=path))
+    return out
+
+
+def _option(config: Any, name: str) -> Any:
+    """An option of a config, or of the mapping that describes one; None: it is not given."""
+    return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
 
 
 def _needs_data(task: Any) -> bool:

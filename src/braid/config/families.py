@@ -92,6 +92,21 @@ class BalancerConfig(Variant):
     type: str
 
 
+class RegulariserConfig(Variant):
+    """What is added to training so that the model fits the training rows less closely and others better."""
+
+    family: ClassVar[str] = "regularisers"
+    package: ClassVar[str] = "braid.training.regularisers"
+    shorthand: ClassVar[str | None] = "type"
+    compares: ClassVar[bool] = False
+    """Whether it compares two answers to one row, so that every task must be `comparable`."""
+    needs_pretrained: ClassVar[bool] = False
+    """Whether it makes no sense for an encoder from scratch."""
+    graphs: ClassVar[int] = 0
+    """Forward passes of the whole model that it keeps for the backward pass, beside the plain one."""
+    type: str
+
+
 class EncoderConfig(Variant):
     """The encoder that all tasks share."""
 
@@ -215,6 +230,8 @@ class TaskConfig(Variant):
 
     family: ClassVar[str] = "tasks"
     package: ClassVar[str] = "braid.tasks"
+    comparable: ClassVar[bool] = False
+    """Whether its heads say how far two of their answers are from each other, which some regularisers need."""
     needs_data: ClassVar[bool] = True
     """Whether it must have `data.train`; False: it may read what a task that `&` joins it to reads."""
     type: str

@@ -13,7 +13,13 @@ from pydantic_core.core_schema import ValidationInfo
 
 from braid.config import overrides as overriding
 from braid.config.chain import Chain, parse
-from braid.config.checks import chain_problems, name_problem, plugin_problems, task_name_problems
+from braid.config.checks import (
+    chain_problems,
+    name_problem,
+    plugin_problems,
+    regulariser_problems,
+    task_name_problems,
+)
 from braid.config.checks import missing_files as _missing_files
 from braid.config.families import EncoderConfig, TaskConfig
 from braid.config.loading import Document, dump, read_document
@@ -86,6 +92,7 @@ class Recipe(Config):
             ]
         problems += task_name_problems(given.get("tasks"))
         problems += chain_problems(given)
+        problems += regulariser_problems(given)
         if problems:
             raise RecipeError(problems, title=_title("the recipe", problems))
         assert recipe is not None

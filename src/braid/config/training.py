@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from braid.config.families import BalancerConfig, SamplerConfig
+from braid.config.families import BalancerConfig, RegulariserConfig, SamplerConfig
 from braid.config.variant import Config
 
 BATCH_TOKENS = 4096
@@ -92,6 +92,10 @@ class TrainConfig(Config):
     balancer: BalancerConfig = Field(default_factory=BalancerConfig.of_default)
     """How the tasks' losses become one gradient."""
 
+    regularisers: list[RegulariserConfig] = Field(default_factory=list)
+    """What is added so that the model fits the training rows less closely: `[rdrop, {type: fgm, epsilon: 0.5}]`. Each
+    adds to the plain loss, whatever the others add."""
+
     normalise: Literal["row", "task"] = "row"
     """What a task's mean loss is scaled by: its share of the batch's rows, or the same for all tasks."""
 
@@ -154,10 +158,24 @@ class TrainConfig(Config):
             raise ValueError(f"from 1 on this is a number of steps and must be whole, found {value:g}")
         return value
 
-    @field_validator("best", mode="before")
+    @field_validator("best", "regularisers", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
+        return [value] if isinstance(value, str | dict) else value
+
+    @field_validator("regularisers")
+    @classmethod
+    def _each_once(cls, value: list[RegulariserConfig]) -> list[RegulariserConfig]:
+        kinds = [entry.type for entry in value]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"{', '.join(twice)} stands there more than once")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_weights(self) -> Self:
+        if self.regularisers and self.parallel == "fsdp":
+            raise ValueError("regularisers need all weights in every process; use `parallel: ddp` or leave them out")
+        return self
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:

@@ -1,6 +1,6 @@
 """`Variant`: a frozen config class that is found by its `type`.
 
-Each extension point (task types, encoders, sources, samplers, balancers) is one *family*: a base
+Each extension point (task types, encoders, sources, samplers, balancers, regularisers) is one *family*: a base
 class that names the package whose modules hold its variants and the entry-point group through which
 other packages add theirs. A subclass with `type: Literal["x"]` registers itself as `x`. Nothing keeps
 a list by hand: a new variant is one new file.

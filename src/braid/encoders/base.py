@@ -6,7 +6,8 @@ Shape legend: T tokens, D hidden size.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -75,6 +76,31 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def word_embeddings(self) -> Tensor:
         """The table [V, M] of the tokens' vectors, for heads that share it; M is D, or less where it is factorised."""
+
+    @contextmanager
+    def shifted(self, shift: Tensor) -> Iterator[None]:
+        """Within it, *shift* [T, M] is added to the vectors of a batch's tokens as they are looked up, before anything
+        else (positions, norm, dropout) comes to them. Gradients reach *shift* and, as ever, the table.
+
+        Raises BraidError for an encoder that looks words up in no module of torch's."""
+        table = self.word_embeddings
+        lookup = next((m for m in self.modules() if isinstance(m, nn.Embedding) and m.weight is table), None)
+        if lookup is None:
+            raise BraidError("this encoder looks words up in a way of its own, so that nothing can be added to them")
+
+        def add(module: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor:
+            return found + self.placed(shift, given[0])
+
+        handle = lookup.register_forward_hook(add)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def placed(self, values_TM: Tensor, ids: Tensor) -> Tensor:
+        """Values of a batch's tokens as the tokens stand where they are looked up, *ids*. Default: as in the batch."""
+        assert values_TM.shape[0] == ids.shape[0]
+        return values_TM
 
     def continuation(self, batch: Batch) -> Continuation:
         """Read the rows of a batch and be ready to write on. Raises BraidError for an encoder that cannot."""

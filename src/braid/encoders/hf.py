@@ -68,6 +68,8 @@ class HfEncoder(Encoder):
         self.waste = 0.0 if config.model_type in SEE_PADDING else None
         # A cache of keys and values serves generation; here it would only hold memory.
         self.fixed: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted else {}
+        self.reading: tuple[AttentionBlock, Tensor] | None = None
+        """The block that is being read, and its ids."""
         self.sees = sight_of(model, pad_id=pad_id)
 
     @property
@@ -102,8 +104,10 @@ class HfEncoder(Encoder):
             return padded.index_copy(0, block.places, values_T.index_select(0, block.tokens)).view(block.rows, -1)
 
         segments = {"token_type_ids": spread(batch.segments, 0)} if self.has_segments else {}
+        ids_bL = spread(batch.ids, self.pad_id)
+        self.reading = block, ids_bL
         out = self.model(
-            input_ids=spread(batch.ids, self.pad_id),
+            input_ids=ids_bL,
             attention_mask=keep_bL.long(),
             output_hidden_states=True,
             return_dict=True,
@@ -113,6 +117,19 @@ class HfEncoder(Encoder):
         states = [out.last_hidden_state, *out.hidden_states]
         flat = [state.reshape(block.rows * block.longest, -1) for state in states]
         return flat if block.keep is None else [state.index_select(0, block.places) for state in flat]
+
+    def placed(self, values_TM: Tensor, ids: Tensor) -> Tensor:
+        """As the block that is read lies, with zeros for padding; XLNet turns it on its side."""
+        assert self.reading is not None
+        block, ids_bL = self.reading
+        padded = values_TM.new_zeros(block.rows * block.longest, values_TM.shape[1])
+        padded = padded.index_copy(0, block.places, values_TM.index_select(0, block.tokens))
+        values_bLM = padded.view(block.rows, block.longest, -1)
+        if ids.shape == ids_bL.shape and torch.equal(ids, ids_bL):
+            return values_bLM
+        if ids.shape == ids_bL.T.shape and torch.equal(ids, ids_bL.T):
+            return values_bLM.transpose(0, 1)
+        raise BraidError("this model looks other words up than it is given, so that nothing can be added to them")
 
     def layer_of(self, name: str) -> int:
         """By the first number in the name (`h.3.`, `encoder.layer.3.`); without one, embeddings are 0 and what comes

@@ -104,16 +104,25 @@ class BraidModel(nn.Module):
         """A forward pass and its losses. *scope*: what the logits are computed in (mixed precision).
         *present*: tasks that must have a loss, a zero from which gradients of all trained weights come as zeros where
         the batch has no row of theirs: processes that exchange gradients must have the same ones."""
-        rows = {name: targets.rows for name, targets in batch.targets.items()}
         with scope:
-            hidden = self.encoded(batch, rows)
-            logits = {name: values.float() for name, values in self._logits(hidden, rows).items()}
-        found = {name: self.head(name).loss(values, batch.targets[name]) for name, values in logits.items()}
+            hidden = self.encoded(batch, {name: targets.rows for name, targets in batch.targets.items()})
+        logits, found = self.judged(hidden, scope, batch.targets)
         for name in present:
             if name not in found:
                 weights = [parameter.sum() for parameter in self.head(name).parameters() if parameter.requires_grad]
                 found[name] = 0.0 * torch.stack([hidden.last.float().sum(), *weights]).sum()
         return Pass(found, logits, hidden)
+
+    def judged(
+        self, hidden: Hidden, scope: AbstractContextManager[object], names: Iterable[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the heads of tasks *names* make of the encoder's hidden states: logits of the rows that have a target,
+        in fp32, and summed losses. Tasks without such a row are left out."""
+        targets = hidden.batch.targets
+        with scope:
+            found = self._logits(hidden, {name: targets[name].rows for name in names if name in targets})
+        logits = {name: values.float() for name, values in found.items()}
+        return logits, {name: self.head(name).loss(values, targets[name]) for name, values in logits.items()}
 
     def answers(self, batch: Batch, rows: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """As `forward`, but what the heads' `decode` reads, and how much of it belongs to each row."""

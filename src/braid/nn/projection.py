@@ -82,15 +82,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         grad_N = gradients[0]
-        (hidden, weight, bias), ctx.found = ctx.found, None
+        hidden, weight, bias = ctx.found
+        if not _graph_is_kept():
+            ctx.found = None
         if len(grad_N) == 0:
             return hidden, weight, bias, None
         scale = grad_N[0]
         assert bool((grad_N == scale).all()), "every token of a vocabulary's cross-entropy must have the same weight"
         weight_type, bias_type = ctx.dtypes
+        if weight is not None:
+            # In the same memory where nobody comes here again, which saves a copy of a table.
+            weight = weight * scale if ctx.found is not None else weight.mul_(scale)
         return (
             None if hidden is None else hidden * scale.to(hidden.dtype),
-            None if weight is None else weight.mul_(scale).to(weight_type),
-            None if bias is None else bias.mul_(scale).to(bias_type),
+            None if weight is None else weight.to(weight_type),
+            None if bias is None else (bias * scale).to(bias_type),
             None,
         )
+
+
+def _graph_is_kept() -> bool:
+    """Whether this backward pass may not be the last one through here."""
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or bool(ask())

@@ -94,6 +94,12 @@ class Head(nn.Module, ABC):
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """The *sum* of the loss over `targets` (never a mean), a scalar. It is divided by the global count."""
 
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """How far two sets of logits for the same targets are from each other, by what they say, as
+        `braid.nn.divergence` has it: a *sum* over `targets`, as the loss is, and divided by the same count. Asked for
+        only where the task is `comparable`."""
+        raise NotImplementedError
+
     @abstractmethod
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

@@ -21,6 +21,7 @@ from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, is_soft, names_of, teacher_logits
 from braid.errors import LabelError, did_you_mean
 from braid.metrics.classification import ClassificationMeter
+from braid.nn.divergence import class_divergence
 from braid.nn.linear import Linear
 from braid.nn.losses import IGNORED, class_loss, soft_loss
 from braid.nn.pooling import RowFeatures
@@ -45,6 +46,7 @@ class Classification(RowTask):
     type: Literal["classification"] = "classification"
     main_metric: ClassVar[str] = "accuracy"
     hard_key: ClassVar[str] = "label"
+    comparable: ClassVar[bool] = True
 
     labels: list[str] | None = None
     """All labels, in their order. None: those of the training data, sorted."""
@@ -228,6 +230,10 @@ class ClassificationHead(Head):
             label_smoothing=task.label_smoothing,
         )
         return (hard_R * weight_R).sum() + soft
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of all labels, summed over rows."""
+        return class_divergence(first, second).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

@@ -25,6 +25,7 @@ from braid.data.windows import UnitKind
 from braid.errors import LabelError, shown
 from braid.metrics.dependency import DependencyMeter
 from braid.nn.biaffine import BiaffineArcs
+from braid.nn.divergence import class_divergence, segment_divergence
 from braid.nn.losses import IGNORED
 from braid.nn.probabilities import softmax
 from braid.nn.segments import pad, select
@@ -47,6 +48,7 @@ class Dependency(LabelledTask):
 
     type: Literal["dependency"] = "dependency"
     main_metric: ClassVar[str] = "las"
+    comparable: ClassVar[bool] = True
 
     labels: list[str] | None = None
     """All relations, in their order. None: those of the training data, sorted."""
@@ -255,15 +257,25 @@ class DependencyHead(Head):
         logits = logits.float()
         if len(heads_W) == 0:
             return logits.sum() * 0.0
-        words_R = targets.cu["heads"].diff()
-        heads_each_W = torch.repeat_interleave(words_R + 1, words_R)
-        cu = torch.cat([heads_each_W.new_zeros(1), heads_each_W.cumsum(0)])
+        cu = _pairs_of_words(targets)
         arcs_WH1, real_WH = pad(logits[:, :1], cu)
         arcs_WH = arcs_WH1.squeeze(2).masked_fill(~real_WH, -torch.inf)
         arc_loss = F.cross_entropy(arcs_WH, heads_W, reduction="sum", ignore_index=IGNORED)
         known = heads_W != IGNORED
         relations_SC = logits[(cu[:-1] + heads_W)[known], 1:]
         return arc_loss + F.cross_entropy(relations_SC, relations_W[known], reduction="sum")
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of each word's heads, plus those of the relations on its gold arc; summed over words."""
+        heads_W = targets.values["heads"]
+        if len(heads_W) == 0:
+            return (first.sum() + second.sum()) * 0.0
+        cu, known = _pairs_of_words(targets), heads_W != IGNORED
+        words = torch.arange(len(heads_W), device=first.device)
+        word_P = torch.repeat_interleave(words, cu.diff())
+        arcs_W = segment_divergence(first[:, 0], second[:, 0], word_P, len(words))
+        gold = (cu[:-1] + heads_W)[known]
+        return arcs_W[known].sum() + class_divergence(first[gold, 1:], second[gold, 1:]).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
@@ -288,3 +300,10 @@ class DependencyHead(Head):
             heads.append(place)
             relations.append(self.usual if place else self.root)
         return Tree(heads, relations, float(sure_U.mean()) if size else 1.0)
+
+
+def _pairs_of_words(targets: Targets) -> Tensor:
+    """Offsets [W + 1] of each word's pairs with all heads that it may have."""
+    words_R = targets.cu["heads"].diff()
+    heads_each_W = torch.repeat_interleave(words_R + 1, words_R)
+    return torch.cat([heads_each_W.new_zeros(1), heads_each_W.cumsum(0)])

@@ -21,6 +21,7 @@ from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, names_of, teacher_logits
 from braid.errors import LabelError
 from braid.metrics.multilabel import MultilabelMeter
+from braid.nn.divergence import binary_divergence
 from braid.nn.linear import Linear
 from braid.nn.losses import binary_loss, soft_binary_loss
 from braid.nn.probabilities import sigmoid
@@ -43,6 +44,7 @@ class Multilabel(RowTask):
     type: Literal["multilabel"] = "multilabel"
     main_metric: ClassVar[str] = "micro_f1"
     hard_key: ClassVar[str] = "labels"
+    comparable: ClassVar[bool] = True
 
     labels: list[str] | None = None
     """All labels, in their order. None: those of the training data, sorted."""
@@ -189,6 +191,10 @@ class MultilabelHead(Head):
         weight_R, soft = taught(logits, targets, has_hard_R, sizes_R, self.task.soft, soft_binary_loss)
         hard_R = binary_loss(logits, marks_RC, kind=self.task.loss, gamma=self.task.gamma, weight_C=self.weight_C)
         return (hard_R * weight_R * has_hard_R).sum() + soft
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probability of every label, the mean over labels; summed over rows."""
+        return binary_divergence(first, second).mean(dim=1).sum()
 
     def tune(
         self,

@@ -18,6 +18,7 @@ from braid.data.example import Example, Window
 from braid.data.windows import Layout
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.choice import ChoiceMeter
+from braid.nn.divergence import segment_divergence
 from braid.nn.linear import Linear
 from braid.nn.probabilities import softmax
 from braid.nn.segments import segment_logsumexp
@@ -41,6 +42,7 @@ class MultipleChoice(RowTask):
     layout: ClassVar[Layout] = "options"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     main_metric: ClassVar[str] = "accuracy"
+    comparable: ClassVar[bool] = True
 
     def fits(self, example: Example) -> str | None:
         """It must have options."""
@@ -120,6 +122,11 @@ class MultipleChoiceHead(Head):
         score_R = logits.float().squeeze(1)
         total_E = segment_logsumexp(score_R, targets.examples, int(targets.examples.max()) + 1)
         return total_E.sum() - score_R[targets.values["right"] == 1].sum()
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of the options of each example, summed over examples."""
+        n = int(targets.examples.max()) + 1
+        return segment_divergence(first.squeeze(1), second.squeeze(1), targets.examples, n).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

@@ -20,6 +20,7 @@ from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.errors import LabelError, Place
 from braid.metrics.ranking import RankingMeter
+from braid.nn.divergence import binary_divergence, segment_divergence
 from braid.nn.linear import Linear
 from braid.nn.probabilities import sigmoid
 from braid.nn.segments import segment_logsumexp
@@ -42,6 +43,7 @@ class Ranking(RowTask):
     type: Literal["ranking"] = "ranking"
     together: ClassVar[Literal["row", "example", "query"]] = "query"
     main_metric: ClassVar[str] = "map"
+    comparable: ClassVar[bool] = True
 
     loss: Literal["listwise", "pointwise", "pairwise"] = "listwise"
     """`listwise`: the negative log-likelihood of each relevant candidate in a softmax over its query's candidates
@@ -168,6 +170,14 @@ class RankingHead(Head):
             total_Q = segment_logsumexp(score_R, query_R, len(queries))
             return (grade_R * (total_Q[query_R] - score_R)).sum()
         return _pairwise(score_R, grade_R, query_R, self.margin)
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of relevance (`pointwise`), summed over candidates; else of the softmax over the
+        candidates of each query, summed over queries."""
+        if self.kind == "pointwise":
+            return binary_divergence(first, second).sum()
+        queries, query_R = torch.unique(targets.values["query"], return_inverse=True)
+        return segment_divergence(first.squeeze(1), second.squeeze(1), query_R, len(queries)).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

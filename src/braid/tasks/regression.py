@@ -19,6 +19,7 @@ from braid.data.example import Example, Window
 from braid.data.soft_labels import hard_label
 from braid.errors import LabelError
 from braid.metrics.regression import RegressionMeter
+from braid.nn.divergence import number_divergence
 from braid.nn.linear import Linear
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
 from braid.tasks.row import RowTask
@@ -36,6 +37,7 @@ class Regression(RowTask):
 
     type: Literal["regression"] = "regression"
     main_metric: ClassVar[str] = "pearson"
+    comparable: ClassVar[bool] = True
 
     scale: bool = True
     """Whether the head learns labels less their training mean, in units of their standard deviation. So a loss of 1 is
@@ -103,6 +105,10 @@ class RegressionHead(Head):
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """Squared errors in fp32, summed."""
         return F.mse_loss(logits.float().squeeze(1), targets.values["value"].float(), reduction="sum")
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Squared differences of the scaled values, summed."""
+        return number_divergence(first, second).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

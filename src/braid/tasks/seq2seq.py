@@ -35,6 +35,7 @@ from braid.data.tokens import Tokenizer
 from braid.errors import BraidError, LabelError, SkippedLabelError
 from braid.metrics.generation import GenerationMeter, bleu_tokens, rouge_words
 from braid.nn.decoder import Decoder, DecoderShape
+from braid.nn.divergence import class_divergence
 from braid.nn.generate import Request, Sequences, beam_search, greedy, sampler, write
 from braid.nn.segments import select
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
@@ -59,6 +60,7 @@ class Seq2Seq(LabelledTask):
 
     type: Literal["seq2seq"] = "seq2seq"
     main_metric: ClassVar[str] = "bleu"
+    comparable: ClassVar[bool] = True
 
     target: Literal["text", "tags"] = "text"
     """`text`: any string. `tags`: a sequence of symbols from an inventory, as a string with spaces or as a list."""
@@ -305,12 +307,21 @@ class Seq2SeqHead(Head):
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """Divergence in fp32 of the predicted from the smoothed targets, every token predicted from those before it;
         summed over tokens. *logits* [M, D]: what `forward` gave."""
-        ids_N, kind = targets.values["ids"], logits.device.type
-        source_cu = F.pad(targets.values["source"].cumsum(0), (1, 0))
-        with torch.autocast(kind, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            logits_NC = self.decoder(ids_N, targets.cu["ids"], logits, source_cu)
+        ids_N, logits_NC = targets.values["ids"], self._predicted(logits, targets)
         crossed = F.cross_entropy(logits_NC, ids_N, label_smoothing=self.task.label_smoothing, reduction="sum")
         return crossed - self.least_loss * len(ids_N)
+
+    def _predicted(self, logits: Tensor, targets: Targets) -> Tensor:
+        """The vocabulary's logits [N, C] for every token of the targets, from those before it."""
+        source_cu = F.pad(targets.values["source"].cumsum(0), (1, 0))
+        with torch.autocast(logits.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            predicted_NC: Tensor = self.decoder(targets.values["ids"], targets.cu["ids"], logits, source_cu)
+        return predicted_NC
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of the vocabulary, summed over tokens of the targets. The decoder runs once more for
+        each side."""
+        return class_divergence(self._predicted(first, targets), self._predicted(second, targets)).sum()
 
     def answers(self, hidden: Hidden, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What is written for each row: token and log-probability [N, 2] in fp32, and how many tokens [R]."""

@@ -22,6 +22,7 @@ from braid.data.windows import Layout
 from braid.errors import LabelError
 from braid.metrics.similarity import SimilarityMeter
 from braid.nn.contrastive import hardest, info_nce, triplet
+from braid.nn.divergence import number_divergence
 from braid.nn.linear import Linear
 from braid.nn.pooling import Pooling, RowFeatures
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
@@ -59,6 +60,7 @@ class SimilarityTask(LabelledTask):
     layout: ClassVar[Layout] = "separate"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     main_metric: ClassVar[str] = "spearman"
+    comparable: ClassVar[bool] = True
 
     loss: Literal["cosine", "regression", "contrastive", "triplet"] = "cosine"
     """`cosine`: squared error of the cosine and the label, scaled to 0..1. `regression`: a linear layer on
@@ -181,10 +183,7 @@ class SimilarityHead(Head):
         """In fp32, summed over pairs (or over those that belong together)."""
         vectors_RD, part_R = logits.float(), targets.values["part"]
         n = int(targets.examples.max()) + 1
-        place_E2 = torch.zeros((n, 2), dtype=torch.int64, device=logits.device)
-        for part in (0, 1):
-            of_part = (part_R == part).nonzero().squeeze(1)
-            place_E2[targets.examples[of_part], part] = of_part
+        place_E2 = _places(targets)
         value_E = targets.values["value"][place_E2[:, 0]]
         first_ED, second_ED = vectors_RD[place_E2[:, 0]], vectors_RD[place_E2[:, 1]]
         if self.task.loss == "cosine":
@@ -202,6 +201,23 @@ class SimilarityHead(Head):
             return info_nce(first_ED[anchors_A], candidates_KD, anchors_A, temperature=self.task.temperature).sum()
         owner_K = torch.cat([torch.arange(n, device=logits.device), targets.examples[others]])
         return self._triplets(first_ED, second_ED, candidates_KD, owner_K, anchors_A)
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Squared differences of what is said of each pair, the cosine or the scaled value; summed over pairs (or over
+        those that belong together, where the loss is)."""
+        place_E2 = _places(targets)
+        said_2E = [self._said(vectors.float(), place_E2) for vectors in (first, second)]
+        apart_E = number_divergence(said_2E[0], said_2E[1])
+        if self.task.loss in ("cosine", "regression"):
+            return apart_E.sum()
+        return (apart_E * (targets.values["value"][place_E2[:, 0]] > 0.5)).sum()
+
+    def _said(self, vectors_RD: Tensor, place_E2: Tensor) -> Tensor:
+        """[E]: what the vectors say of each pair."""
+        first_ED, second_ED = vectors_RD[place_E2[:, 0]], vectors_RD[place_E2[:, 1]]
+        if self.output is None:
+            return F.cosine_similarity(first_ED, second_ED)
+        return self.output(_compared(first_ED, second_ED)).squeeze(1)
 
     def _triplets(
         self, first_ED: Tensor, second_ED: Tensor, candidates_KD: Tensor, owner_K: Tensor, anchors_A: Tensor
@@ -239,3 +255,13 @@ class SimilarityHead(Head):
 def _compared(first_ED: Tensor, second_ED: Tensor) -> Tensor:
     """[u; v; |u - v|]: [E, 3 D]."""
     return torch.cat([first_ED, second_ED, (first_ED - second_ED).abs()], dim=1)
+
+
+def _places(targets: Targets) -> Tensor:
+    """The places [E, 2] of each pair's two texts among the rows with a target."""
+    part_R = targets.values["part"]
+    place_E2 = torch.zeros((int(targets.examples.max()) + 1, 2), dtype=torch.int64, device=part_R.device)
+    for part in (0, 1):
+        of_part = (part_R == part).nonzero().squeeze(1)
+        place_E2[targets.examples[of_part], part] = of_part
+    return place_E2

@@ -22,6 +22,7 @@ from braid.data.windows import Layout, UnitKind, units_of
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.answers import SCORERS, Scorer
 from braid.metrics.span import SpanMeter
+from braid.nn.divergence import segment_divergence
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.segments import segment_logsumexp, segment_min, select
@@ -65,6 +66,7 @@ class Span(LabelledTask):
     layout: ClassVar[Layout] = "pair_windows"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     main_metric: ClassVar[str] = "f1"
+    comparable: ClassVar[bool] = True
 
     max_answer_length: int = Field(default=30, ge=1)
     """Longest answer that is predicted, in units: words, or characters of Chinese and Japanese."""
@@ -278,19 +280,37 @@ class SpanHead(Head):
         n = int(targets.examples.max()) + 1
         sizes_R = targets.values["units"]
         firsts_R = sizes_R.cumsum(0) - sizes_R
-        example_N = torch.repeat_interleave(targets.examples, sizes_R)
         options = torch.arange(n, device=logits.device)
         total = logits.new_zeros((), dtype=torch.float32)
         for column, key in enumerate(("start", "end")):
-            values, segments = logits[:, column].float(), example_N
+            values, segments = self._scores(logits, column, targets, n)
             at_R = targets.values[key]
             gold = (firsts_R + at_R)[at_R >= 0]
             if self.no_answer:
-                null_E = segment_min(logits[:, 2 + column].float(), example_N, n)
                 declined_E = torch.ones_like(options).index_fill(0, targets.examples[at_R >= 0], 0).bool()
-                gold = torch.cat([gold, len(values) + options[declined_E]])
-                values, segments = torch.cat([values, null_E]), torch.cat([segments, options])
+                gold = torch.cat([gold, len(logits) + options[declined_E]])
             total = total + segment_logsumexp(values, segments, n).sum() - values[gold].sum()
+        return total / 2
+
+    def _scores(self, logits: Tensor, column: int, targets: Targets, n: int) -> tuple[Tensor, Tensor]:
+        """The scores of one end over all that it may be, and the example of each: every unit, then, where the task
+        knows it, every example's no answer."""
+        values = logits[:, column].float()
+        segments = torch.repeat_interleave(targets.examples, targets.values["units"])
+        if not self.no_answer:
+            return values, segments
+        null_E = segment_min(logits[:, 2 + column].float(), segments, n)
+        return torch.cat([values, null_E]), torch.cat([segments, torch.arange(n, device=logits.device)])
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of each end over all units of an example and no answer, the mean of both ends; summed
+        over examples."""
+        n = int(targets.examples.max()) + 1
+        total = first.new_zeros((), dtype=torch.float32)
+        for column in (0, 1):
+            values, segments = self._scores(first, column, targets, n)
+            others, _ = self._scores(second, column, targets, n)
+            total = total + segment_divergence(values, others, segments, n).sum()
         return total / 2
 
     def decode(

@@ -37,6 +37,7 @@ from braid.metrics.meter import Meter
 from braid.metrics.segmentation import SegmentationMeter
 from braid.metrics.tags import TagMeter
 from braid.nn.crf import Crf
+from braid.nn.divergence import class_divergence
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.losses import class_loss, soft_loss
@@ -72,6 +73,7 @@ class Tagging(LabelledTask):
     bears_changes: ClassVar[bool] = True
     layout: ClassVar[Layout] = "windows"
     main_metric: ClassVar[str] = "f1"
+    comparable: ClassVar[bool] = True
     hard_key: ClassVar[str] = "tags"
 
     labels: list[str] | None = None
@@ -262,6 +264,10 @@ class TaggingHead(Head):
             return self.crf.negative_log_likelihood(logits, tags_N, targets.cu["tags"], weight_R) + soft
         hard_N = class_loss(logits, tags_N, kind=task.loss, gamma=task.gamma)
         return (hard_N * torch.repeat_interleave(weight_R, sizes_R)).sum() + soft
+
+    def divergence(self, first: Tensor, second: Tensor, targets: Targets) -> Tensor:
+        """Of the probabilities of all tags, summed over units; with a CRF of the emissions alone."""
+        return class_divergence(first, second).sum()
 
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]

@@ -36,7 +36,8 @@ def find_budget(
     Raises BraidError where not even the longest row fits."""
     if device.type != "cuda" or not any(len(group.rows) for group in groups):
         return BATCH_TOKENS
-    found = largest_that_fits(lambda tokens: _fits(model, groups, tokens, device, precision), start=1024)
+    passes = 1 + sum(regulariser.graphs for regulariser in config.regularisers)
+    found = largest_that_fits(lambda tokens: _fits(model, groups, tokens, device, precision, passes), start=1024)
     here = min(found, *(world.gather(found)))
     return here * world.size * config.accumulate
 
@@ -62,15 +63,16 @@ def largest_that_fits(fits: Callable[[int], bool], *, start: int) -> int:
 
 
 def _fits(
-    model: BraidModel, groups: Sequence[GroupData], tokens: int, device: torch.device, precision: Precision
+    model: BraidModel, groups: Sequence[GroupData], tokens: int, device: torch.device, precision: Precision, passes: int
 ) -> bool:
-    """Whether a step's memory is there for the longest rows, beside what the optimiser will hold."""
+    """Whether a step's memory is there for the longest rows, beside what the optimiser will hold. *passes*: how many
+    forward passes are kept for one backward pass."""
     try:
         state = sum(parameter.numel() * 8 for parameter in model.parameters())
         held = torch.empty(state, dtype=torch.uint8, device=device)
         batch = make_batch(groups, longest_rows(groups, tokens), draw=Draw(0, 0, 0)).to(device)
-        losses = model.losses(batch, autocast(precision, device))
-        torch.stack([value for value in losses.values() if value.requires_grad]).sum().backward()
+        found = [model.losses(batch, autocast(precision, device)) for _ in range(passes)]
+        torch.stack([value for losses in found for value in losses.values() if value.requires_grad]).sum().backward()
         del held
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -20,7 +20,7 @@ from torch import Tensor
 from braid.balancing.base import Balancer
 from braid.checkpoint.files import write_bytes
 from braid.checkpoint.saver import Saver
-from braid.checkpoint.state import Progress, best_writer, load_best, load_state, state_writer
+from braid.checkpoint.state import Progress, best_writer, load_best, load_more, load_state, state_writer
 from braid.config.training import TrainConfig
 from braid.data.batch import Batch
 from braid.data.changes import Draw
@@ -42,6 +42,7 @@ from braid.training.loss import Counts, count, loss_scales
 from braid.training.objective import Objective, plain
 from braid.training.progress import Progress as Display
 from braid.training.progress import StepInfo
+from braid.training.regularised import Regularised
 from braid.training.stopping import Stopping
 from braid.training.trouble import is_out_of_memory, not_finite, out_of_memory, shown
 
@@ -116,7 +117,9 @@ class Trainer:
     objective: Objective = plain
 
     def __post_init__(self) -> None:
-        self.engine = engine_of(self.model, self.objective, self.config.parallel, self.world, self.device)
+        self.regularised = Regularised(self.model, self.config.regularisers, self.objective)
+        objective = self.regularised.objective
+        self.engine = engine_of(self.model, objective, self.config.parallel, self.world, self.device)
         if self.config.activation_checkpointing:
             recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}
@@ -135,6 +138,7 @@ class Trainer:
     def resume(self, state: Path, progress: Progress) -> None:
         """Go on from a saved state: bitwise as if there had been no stop."""
         load_state(state, self.model, self.optimizer, device=self.device, world=self.world)
+        self.regularised.load(load_more(state))
         self.progress = progress
         if self.world.first:
             _forget_after(self.run / METRICS, progress.step)
@@ -154,6 +158,7 @@ class Trainer:
             self.display.stop()
             self.saver.close()
         self.model = self.engine.finished()
+        self.regularised.finish()
         self.world.wait()  # the best weights are there for all
         best = load_best(self.run, self.model) if self.progress.best_step is not None else None
         return TrainResult(self.progress.step, self.progress.seconds, self.progress.tokens, best, self.history)
@@ -232,6 +237,7 @@ class Trainer:
         finite = math.isfinite(norm)
         if finite:
             self.optimizer.step()
+            self.regularised.stepped()
             self.bad_steps = 0
         self.optimizer.zero_grad(set_to_none=True)
         tokens = sum(batch.n_tokens for batch in share.counted)
@@ -298,7 +304,7 @@ class Trainer:
         which count nothing. *Returns*: what the global batch holds, and this process's summed losses of all tasks."""
         real = batches[: len(batches) - ghosts]
         counts = count(real, list(self.heads), self.world)
-        scales = loss_scales(counts, self.weights, self.config.normalise)
+        scales = self.regularised.scales = loss_scales(counts, self.weights, self.config.normalise)
         sums: dict[str, Tensor] = {}
         shared = [parameter for parameter in self.model.encoder.parameters() if parameter.requires_grad]
         for number, batch in enumerate(batches):
@@ -327,7 +333,7 @@ class Trainer:
             raise not_finite(self.bad_steps, losses, batches, self.groups)
 
     def _evaluate(self) -> None:
-        with self.engine.whole() as model:
+        with self.engine.whole() as model, self.regularised.evaluated():
             scores = evaluate(
                 model,
                 self.dev,
@@ -369,6 +375,7 @@ class Trainer:
                 keep=self.config.keep,
                 device=self.device,
                 world=self.world,
+                more=self.regularised.state(),
             )
         )
 
