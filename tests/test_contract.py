@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from braid.balancing.base import Balancer
 from braid.balancing.sum import Sum
 from braid.checkpoint.files import save_tensors, write_json
 from braid.checkpoint.model_files import load_model, save_encoder, save_tasks
-from braid.config.families import BalancerConfig, EncoderConfig, SamplerConfig, TaskConfig
+from braid.config.families import BalancerConfig, EncoderConfig, RegulariserConfig, SamplerConfig, TaskConfig
 from braid.config.variant import Variant, file_of
 from braid.data.changes import Draw
 from braid.data.groups import GroupData, make_batch
@@ -69,7 +70,7 @@ def setup(request: pytest.FixtureRequest) -> Setup:
     return Setup(request.param)
 
 
-@pytest.mark.parametrize("family", [TaskConfig, EncoderConfig, SamplerConfig, BalancerConfig])
+@pytest.mark.parametrize("family", [TaskConfig, EncoderConfig, SamplerConfig, BalancerConfig, RegulariserConfig])
 def test_config_to_json_to_config(family: type[Variant]) -> None:
     for name, variant in family.variants().items():
         config = variant.model_validate({"type": name})
@@ -151,6 +152,33 @@ def test_a_row_without_a_label_adds_nothing(setup: Setup) -> None:
     assert evaluate(setup.model, [group])[setup.name] == pytest.approx(
         evaluate(setup.model, [setup.group])[setup.name], abs=1e-4
     )
+
+
+def test_answers_are_compared_row_by_row(setup: Setup) -> None:
+    """A divergence is 0 with itself, the same from both sides, greater elsewhere, and the sum of its parts; gradients
+    reach both sides."""
+    if not setup.spec.task.comparable:
+        pytest.skip("it compares nothing")
+    torch.manual_seed(3)
+    head, batch = setup.model.head(setup.name), setup.batch()
+    whole = setup.model.passed(batch, nullcontext()).logits[setup.name].detach()
+    sides = [(whole + 0.3 * torch.randn_like(whole)).requires_grad_() for _ in range(2)]
+    targets = batch.targets[setup.name]
+    apart = head.divergence(sides[0], sides[1], targets)
+    assert apart.ndim == 0
+    assert apart.item() > 1e-6
+    assert head.divergence(sides[0], sides[0], targets).item() == pytest.approx(0.0, abs=1e-5)
+    assert head.divergence(sides[1], sides[0], targets).item() == pytest.approx(apart.item(), rel=1e-4)
+    for gradient in torch.autograd.grad(apart, sides):
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+    if setup.spec.task.together == "row" and setup.spec.task.layout == "joint":
+        sizes = head.sizes(batch, targets.rows).tolist()
+        parts = []
+        for origin, one, two in zip(batch.origins, sides[0].split(sizes), sides[1].split(sizes), strict=True):
+            alone = make_batch([setup.group], [origin]).targets[setup.name]
+            parts.append(head.divergence(one, two, alone).item())
+        assert sum(parts) == pytest.approx(apart.item(), rel=1e-4)
 
 
 def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
@@ -269,6 +297,26 @@ def encoder_of(name: str, number: int) -> tuple[EncoderVariant, Encoder]:
     torch.manual_seed(0)
     config = encoder_config(name, number)
     return config, config.build(vocab_size=60, pad_id=0).eval()
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_adds_to_word_vectors_what_it_is_told(name: str, number: int) -> None:
+    """Rows whose vectors are moved to those of other words are rows of these words, whatever their lengths."""
+    torch.manual_seed(0)
+    encoder = encoder_config(name, number).build(vocab_size=60, pad_id=0).eval()
+    rows = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16]]
+    others = [[20, 6, 21, 8, 22, 10, 23], [24, 13], [14, 25, 26]]
+    here, there = pack_ids(rows), pack_ids(others)
+    table = encoder.word_embeddings
+    shift = (table[there.ids] - table[here.ids]).detach().requires_grad_()
+    with encoder.shifted(shift):
+        found = encoder(here)[0]
+    expected = encoder(there)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(found.square().sum(), [shift])
+    assert (gradient.abs().sum(dim=1) > 0).all(), "every token is reached"
+    assert torch.equal(encoder(here)[0], encoder(here)[0])
+    assert not torch.allclose(encoder(here)[0], expected), "it is over"
 
 
 @pytest.mark.parametrize(("name", "number"), ENCODERS)

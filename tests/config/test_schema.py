@@ -45,7 +45,7 @@ def test_shorthands_are_part_of_the_schema() -> None:
 def test_every_variant_is_listed_with_a_file_and_a_line_about_it() -> None:
     import braid.config.families  # noqa: F401
 
-    for family in ("tasks", "encoders", "sources", "samplers", "balancers"):
+    for family in ("tasks", "encoders", "sources", "samplers", "balancers", "regularisers"):
         assert family in {base.family for base in families()}
         for name, file, line in list_variants(family):
             assert Path(file).is_file(), name

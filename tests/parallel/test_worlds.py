@@ -101,6 +101,17 @@ def test_heads_without_rows_and_frozen_parts_break_nothing(tmp_path: Path, cours
         assert_same(weights, expected, 1e-5)
 
 
+def test_regularisers_train_the_same_in_two_processes(tmp_path: Path) -> None:
+    """Attacks look at a row alone, averages are the same everywhere, and one process writes them."""
+    course = {"regularisers": ["fgm", "rdrop", "ema"], "max_steps": 8, "save_every": 4}
+    gradients, weights, _ = trained(tmp_path / "alone", 1, **course)
+    found_gradients, found, _ = trained(tmp_path / "two", 2, **course)
+    assert_same(found_gradients, gradients, 2e-6)
+    assert_same(found, weights, 1e-5)
+    held = [load_file(tmp_path / n / "run" / "state" / "step-4" / "regularisers.safetensors") for n in ("alone", "two")]
+    assert_same(held[1], held[0], 1e-5)
+
+
 @pytest.mark.parametrize("before", [(1, "ddp"), (2, "ddp"), (2, "fsdp")], ids=str)
 @pytest.mark.parametrize("after", [(1, "ddp"), (2, "fsdp")], ids=str)
 def test_a_run_goes_on_in_another_number_of_processes_and_another_mode(

@@ -139,6 +139,15 @@ def test_the_gradient_does_not_depend_on_how_a_batch_is_divided(
         torch.testing.assert_close(whole[name], divided[name], atol=2e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["fgm", "rdrop"])
+def test_activations_that_are_computed_anew_give_the_same_gradient(mixed: Any, tmp_path: Path, name: str) -> None:
+    """The graph is walked twice, for the attack and for the step."""
+    kept = gradients(trainer_of(mixed, tmp_path, regularisers=[name]), 1)
+    anew = gradients(trainer_of(mixed, tmp_path, regularisers=[name], activation_checkpointing=True), 1)
+    for key in kept:
+        torch.testing.assert_close(kept[key], anew[key], atol=1e-6, rtol=1e-5)
+
+
 def test_neither_does_that_of_smart_with_fixed_noise(
     mixed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +286,7 @@ def test_one_may_stand_without_a_list() -> None:
 
 def test_a_state_without_what_a_regulariser_remembers_is_refused(mixed: Any, tmp_path: Path) -> None:
     trainer = trainer_of(mixed, tmp_path, regularisers=["ema"])
-    with pytest.raises(RunDirectoryError, match="regulariser 'ema' does not fit"):
+    with pytest.raises(RunDirectoryError, match="what the regulariser 'ema' must remember"):
         trainer.regularised.load({})
 
 

@@ -39,7 +39,7 @@ class Average:
         return {**self.weights, "updates": torch.tensor(self.updates)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """What `state` gave, bitwise. Raises KeyError for weights that are missing."""
+        """What `state` gave, bitwise."""
         self.updates = int(state["updates"])
         for name, weight in self.weights.items():
             weight.copy_(state[name])

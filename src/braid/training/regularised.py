@@ -79,7 +79,9 @@ class Regularised:
         for kind, running in self.running.items():
             prefix = f"{kind}/"
             own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-            try:
-                running.load(own)
-            except (KeyError, RuntimeError) as error:
-                raise RunDirectoryError(f"the saved state of the regulariser {kind!r} does not fit: {error}") from error
+            if running.state().keys() != own.keys():
+                raise RunDirectoryError(
+                    f"the saved state lacks what the regulariser {kind!r} must remember: leave it out as before, or "
+                    "start the run anew (--overwrite)"
+                )
+            running.load(own)
