@@ -260,7 +260,7 @@ def test_a_recipe_says_all_that_does_not_go_together() -> None:
     assert len(caught.value.problems) == 5
     for task in ("language", "order"):
         for kind in ("rdrop", "smart"):
-            assert f"{kind} compares two answers to one row; those of task '{task}'" in text
+            assert f"{kind} compares two answers to one row; task '{task}'" in text
     assert "mixout keeps weights near the pretrained ones, but the encoder has no `pretrained`" in text
     assert "train.regularisers[1]" in text
 
