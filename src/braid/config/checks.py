@@ -110,9 +110,7 @@ def regulariser_problems(given: Mapping[str, Any]) -> list[Problem]:
             sort = _option(task, "type")
             config = TaskConfig.variants().get(sort) if isinstance(sort, str) else None
             if config is not None and not config.comparable:
-                what = (
-                    f"{kind} compares two answers to one row; task {str(name)!r} (type {sort}) has no measure for it"
-                )
+                what = f"{kind} compares two answers to one row; task {str(name)!r} (type {sort}) has no measure for it"
                 able = [other for other, known in RegulariserConfig.variants().items() if not known.compares]
                 todo = f"leave {kind} or the task out; any type goes with {', '.join(able)}"
                 out.append(Problem(what=what, todo=todo, key=dotted(path), path=path))

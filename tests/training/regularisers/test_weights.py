@@ -80,7 +80,7 @@ def test_what_is_evaluated_and_saved_is_the_average(mixed: Any, tmp_path: Path) 
 def test_mixout_mixes_in_the_first_weights_and_keeps_the_mean() -> None:
     """w' is u with probability p, else (w - p u) / (1 - p)."""
     model, _ = setup()
-    layer = next(m for m in model.encoder.modules() if type(m) is torch.nn.Linear)
+    layer = next(m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear))
     Regularised(model, [Mixout(p=0.25)])
     before = layer.weight.detach().clone()
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_mixout_mixes_in_the_first_weights_and_keeps_the_mean() -> None:
 
 def test_mixouts_gradient_reaches_the_trained_weights_alone() -> None:
     model, _ = setup()
-    layer = next(m for m in model.encoder.modules() if type(m) is torch.nn.Linear)
+    layer = next(m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear))
     Regularised(model, [Mixout(p=0.5)])
     layer(torch.ones(1, layer.in_features)).sum().backward()
     assert layer.weight.grad is not None

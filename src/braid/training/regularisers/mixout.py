@@ -31,7 +31,7 @@ class Mixout(Regulariser):
 
     def begin(self, model: BraidModel) -> Running | None:
         """Keeps a copy of the encoder's linear layers' weights as they are now."""
-        found = [module for module in model.encoder.modules() if type(module) is nn.Linear]
+        found = [module for module in model.encoder.modules() if isinstance(module, nn.Linear)]
         return _Mixout(found, self.p) if found and self.p else None
 
 
