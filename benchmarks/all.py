@@ -10,61 +10,32 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
+from results import known, machine, write
+
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "startup": (["startup.py"], ["--repeats", "1"]),
     "finetune": (["finetune.py"], ["--repeats", "1", "--steps", "20"]),
     "pretrain": (["pretrain.py"], ["--repeats", "1", "--steps", "20"]),
+    "multitask": (["multitask.py"], ["--repeats", "1", "--limit", "64"]),
     "infer": (["infer.py"], ["--repeats", "1", "--texts", "256"]),
     "latency": (["latency.py"], ["--repeats", "1", "--calls", "50"]),
     "prepare": (["prepare.py"], ["--repeats", "1", "--megabytes", "2"]),
+    "utilisation": (["utilisation.py"], ["--repeats", "1", "--steps", "5", "--texts", "128"]),
+    "gpu": (["gpu.py"], ["--quick"]),
 }
 """What to run, and what to add for a quick look."""
 
-HEAD = """# Results
+ONCE = ("gpu",)
+"""Those that have no repetitions."""
 
-Written by `python benchmarks/all.py`; each file in `benchmarks/` says what it measures, NOTES.md what was tried.
-Ratios are of medians within one call; absolute figures mean little on shared machines. Benchmarks that need a GPU say
-"no GPU" where there is none.
-
-| benchmark | date | machine | found |
-| --- | --- | --- | --- |
-"""
-
-
-def machine() -> str:
-    """Processor, cores, GPU, and the versions that matter."""
-    import torch
-
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
-    flags = next((line for line in _cpuinfo() if line.startswith("flags")), "")
-    units = " ".join(unit for unit in ("amx_bf16", "avx512_bf16") if unit in flags.split())
-    versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers"))
-    cpu = names[0] if names else platform.processor() or platform.machine()
-    return f"{cpu} {units}, {os.cpu_count()} cores, {gpu}; Python {platform.python_version()}, {versions}"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def known() -> dict[str, str]:
-    """The lines that are there, by benchmark."""
-    if not RESULTS.exists():
-        return {}
-    lines = [line for line in RESULTS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
-    return {line.split("`")[1]: line for line in lines}
+NO_GPU = "no GPU"
+"""What a benchmark prints last that found no GPU."""
 
 
 def main() -> None:
@@ -80,7 +51,9 @@ def main() -> None:
     lines, failed, here = known(), [], machine()
     for name in options.names or COMMANDS:
         command, quick = COMMANDS[name]
-        more = [*(quick if options.quick else []), *(["--repeats", options.repeats] if options.repeats else [])]
+        more = list(quick) if options.quick else []
+        if options.repeats and name not in ONCE:
+            more += ["--repeats", options.repeats]
         given = [sys.executable, str(HERE / command[0]), *command[1:], *more]
         print(f"== {' '.join([name, *given[2:]])}", flush=True)
         done = subprocess.run(given, check=False, stdout=subprocess.PIPE, text=True)
@@ -88,11 +61,13 @@ def main() -> None:
         if done.returncode:
             failed.append(name)
             continue
-        found = json.loads(done.stdout.strip().splitlines()[-1])
+        last = done.stdout.strip().splitlines()[-1]
+        if last == NO_GPU:
+            continue
+        found = json.loads(last)
         shown = ", ".join(f"{key} {value}" for key, value in found.items())
         lines[name] = f"| `{name}` | {datetime.date.today()} | {here} | {shown} |"
-        ordered = [lines[key] for key in (*COMMANDS, *sorted(lines.keys() - COMMANDS.keys())) if key in lines]
-        RESULTS.write_text(HEAD + "\n".join(ordered) + "\n", encoding="utf-8")
+        write(lines, list(COMMANDS))
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

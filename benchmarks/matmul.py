@@ -38,20 +38,45 @@ class Sizes:
         return self.layers * (each * sum(lengths) + attention) + logits
 
 
-def peak(sizes: Sizes, tokens: int, dtype: torch.dtype, *, backward: bool, seconds: float = 3.0) -> float:
+def peak(
+    sizes: Sizes,
+    tokens: int,
+    dtype: torch.dtype,
+    *,
+    backward: bool,
+    seconds: float = 3.0,
+    device: torch.device | str = "cpu",
+) -> float:
     """Floating-point operations a second of the products of one layer on *tokens* tokens, nothing else being done.
     *backward*: also those that give the gradients of input and weights."""
-    pairs = []
-    for one, other in sizes.products:
-        shapes = (tokens, one), (other, one), (tokens, other)
-        pairs.append(tuple(torch.randn(shape, dtype=dtype) for shape in shapes))
+    shapes = [(1, tokens, one, other) for one, other in sizes.products]
+    return peak_of(shapes, dtype, backward=backward, seconds=seconds, device=device)
+
+
+def peak_of(
+    shapes: Sequence[tuple[int, int, int, int]],
+    dtype: torch.dtype,
+    *,
+    backward: bool,
+    seconds: float = 3.0,
+    device: torch.device | str = "cpu",
+) -> float:
+    """The same of products [count, rows, in] x [count, in, out], one after another."""
+    where = torch.device(device)
+    triples = []
+    for count, rows, one, other in shapes:
+        more = (count,) if count > 1 else ()
+        sides = (*more, rows, one), (*more, other, one), (*more, rows, other)
+        triples.append(tuple(torch.randn(shape, dtype=dtype, device=where) for shape in sides))
 
     def once() -> None:
-        for given, weight, gradient in pairs:
-            given @ weight.T
+        for given, weight, gradient in triples:
+            given @ weight.mT
             if backward:
                 gradient @ weight
-                gradient.T @ given
+                gradient.mT @ given
+        if where.type == "cuda":
+            torch.cuda.synchronize(where)
 
     with torch.inference_mode():
         for _ in range(5):
@@ -61,5 +86,5 @@ def peak(sizes: Sizes, tokens: int, dtype: torch.dtype, *, backward: bool, secon
             began = time.perf_counter()
             once()
             best = min(best, time.perf_counter() - began)
-    work = sum(2 * tokens * one * other for one, other in sizes.products) * (3 if backward else 1)
+    work = sum(2 * count * rows * one * other for count, rows, one, other in shapes) * (3 if backward else 1)
     return work / best

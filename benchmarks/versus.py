@@ -87,7 +87,9 @@ def take_turns(names: Sequence[str], repeats: int, folder: Path) -> dict[str, li
 def shown(found: Found) -> str:
     """A turn in one line."""
     return ", ".join(
-        f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in found.items()
+        f"{key} {value:,.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in found.items()
+        if not isinstance(value, dict)
     )
 
 
