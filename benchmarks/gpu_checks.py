@@ -51,7 +51,7 @@ def precision_is_bf16_where_fast(device: torch.device) -> None:
 
 
 def forward_is_the_cpus(device: torch.device) -> None:
-    """Hidden states equal the CPU's in fp32; in bf16 they are near."""
+    """Hidden states equal the CPU's in fp32; in bf16 they are near, and the varlen kernel makes them."""
     for name, encoder in _encoders():
         encoder.eval()
         moved = copy.deepcopy(encoder).to(device)
@@ -59,10 +59,12 @@ def forward_is_the_cpus(device: torch.device) -> None:
         with torch.inference_mode():
             expected = encoder(batch)[0]
             exact = moved(batch.to(device))[0].cpu()
-            with autocast("bf16", device):
+            with autocast("bf16", device), _varlen_calls() as calls:
                 rough = moved(batch.to(device))[0].float().cpu()
         torch.testing.assert_close(exact, expected, atol=1e-4, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
         assert _off(rough, expected) < 0.03, f"{name} in bf16: off by {_off(rough, expected):.3f}"
+        if device.type == "cuda":
+            assert len(calls) == SIZES["layers"], f"{name}: {len(calls)} layers used the varlen kernel"
 
 
 def gradient_is_the_cpus(device: torch.device) -> None:
@@ -211,6 +213,25 @@ def _demo() -> Iterator[tuple[Path, Path]]:
     with tempfile.TemporaryDirectory() as name:
         write_data(Path(name) / "data", rows=400)
         yield Path(name) / "data", Path(name)
+
+
+@contextmanager
+def _varlen_calls() -> Iterator[list[None]]:
+    """One entry for each call of the varlen kernel."""
+    from braid.nn import attention
+
+    calls: list[None] = []
+    plain = attention._varlen
+
+    def counted(*given: Any, **options: Any) -> Tensor:
+        calls.append(None)
+        return plain(*given, **options)
+
+    attention._varlen = counted
+    try:
+        yield calls
+    finally:
+        attention._varlen = plain
 
 
 @contextmanager
