@@ -241,6 +241,27 @@ def test_a_run_is_the_same_every_time(recipe_of: Recipes, tmp_path: Path) -> Non
     assert hashes[0] == hashes[1]
 
 
+def test_dev_is_not_measured_again_after_training(recipe_of: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    import braid.run.train as module
+
+    plain, seen = module.evaluate, []
+
+    def counting(model: Any, groups: Any, **options: Any) -> Any:
+        seen.append(groups[0].examples[0].place.file)
+        return plain(model, groups, **options)
+
+    monkeypatch.setattr(module, "evaluate", counting)
+    given = recipe_of()
+    given["train"] |= {"epochs": 3}
+    run = braid.train(braid.Recipe(**given))
+    assert [Path(path).name for path in seen] == ["test.jsonl"]
+    best = json.loads((run.directory / "best").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert run.scores("dev") == next(line["dev"] for line in lines if "dev" in line and line["step"] == best["step"])
+    for task, figures in braid.evaluate(run.directory, "dev", precision="fp32").items():
+        assert run.scores("dev")[task] == pytest.approx(figures, abs=1e-4)
+
+
 def test_a_run_can_be_the_start_of_another(small_run: Path, recipe_of: Recipes, tmp_path: Path) -> None:
     data = recipe_of()
     data["encoder"] = {"pretrained": str(small_run), "max_length": 32}

@@ -236,8 +236,11 @@ def _finish(
             precision=recipe.train.precision,
         )
         save_tasks(directory, model, sha256)
+    # The best weights were measured on dev when they were found to be the best.
+    known = {} if result.best is None else {"dev": result.best["dev"]}
     figures: dict[str, Any] = {
-        split: evaluate(
+        split: known.get(split)
+        or evaluate(
             model,
             filled,
             batch_tokens=recipe.train.eval_batch_tokens,
