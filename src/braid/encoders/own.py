@@ -77,6 +77,12 @@ class OwnVariant(EncoderVariant):
             parameter.requires_grad_(True)
         return encoder
 
+    def skeleton(self, config: dict[str, Any], where: Path) -> OwnEncoder:
+        """The module that a config.json (read from *where*) describes, without weights. Raises BraidError."""
+        variant, vocab_size, pad_id = self._saved(config, where)
+        with without_weights():
+            return variant.make(vocab_size, pad_id)
+
     def _saved(self, config: dict[str, Any], where: Path) -> tuple[OwnVariant, int, int]:
         """The options that a config.json holds, with this recipe's dropout; size of the vocabulary and padding's id."""
         if config.get("model_type") != f"braid-{self.type}":

@@ -129,6 +129,13 @@ class PackedVariant(EncoderVariant):
             parameter.requires_grad_(True)
         return encoder
 
+    def skeleton(self, config: dict[str, Any], where: Path) -> PackedEncoder:
+        """The module that a config.json (read from *where*) describes, without weights. Raises BraidError."""
+        layout = self.layout(config, str(where))
+        shape = self._shape_of(config, layout, where.parent)
+        with without_weights():
+            return self.module(shape, layout, config)
+
     def _shape_of(self, config: dict[str, Any], layout: Layout, directory: Path) -> Shape:
         """A checkpoint's shape with the dropout of the options. Raises BraidError for what cannot be meant."""
         try:

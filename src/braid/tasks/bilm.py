@@ -24,6 +24,9 @@ class Bilm(TextTask):
     tied_embeddings: bool = True
     """Whether the output layer's vectors are the encoder's word embeddings. Both directions share them in any case."""
 
+    output_bias: bool = False
+    """Whether the output layer has a bias for each token, as UER-py's has."""
+
     def learn_text(self, text: TextFacts) -> Facts:
         """Sizes. Raises LabelError for an encoder whose directions are not apart."""
         if text.sees != "apart":
@@ -69,7 +72,7 @@ class BilmHead(TextHead):
         size, vocabulary = int(facts["embedding_size"]), int(facts["vocab_size"])
         self.width = hidden_size // 2
         self.predictor = TokenPredictor(
-            self.width, size, vocabulary, tied=task.tied_embeddings, transform=False, bias=False
+            self.width, size, vocabulary, tied=task.tied_embeddings, transform=False, bias=task.output_bias
         )
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:

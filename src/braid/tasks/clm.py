@@ -25,6 +25,9 @@ class Clm(TextTask):
     tied_embeddings: bool = True
     """Whether the output layer's vectors are the encoder's word embeddings."""
 
+    output_bias: bool = False
+    """Whether the output layer has a bias for each token, as UER-py's has."""
+
     def learn_text(self, text: TextFacts) -> Facts:
         """Sizes. Raises LabelError for an encoder that would see what it is to predict."""
         if text.sees != "left":
@@ -63,7 +66,7 @@ class ClmHead(TextHead):
         super().__init__()
         size, vocabulary = int(facts["embedding_size"]), int(facts["vocab_size"])
         self.predictor = TokenPredictor(
-            hidden_size, size, vocabulary, tied=task.tied_embeddings, transform=False, bias=False
+            hidden_size, size, vocabulary, tied=task.tied_embeddings, transform=False, bias=task.output_bias
         )
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
