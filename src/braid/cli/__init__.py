@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from braid.cli.files import convert
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
@@ -54,7 +55,7 @@ def options(
     _debug = debug or bool(os.environ.get("BRAID_DEBUG"))
 
 
-for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze):
+for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze, convert):
     app.command()(command)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")

@@ -1,0 +1,1 @@
+"""One file for each kind of model files that `braid convert` knows."""
