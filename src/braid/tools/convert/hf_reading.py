@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +54,10 @@ def _present(
     said = next((kind for ending, kind in SAID.items() if architecture.endswith(ending)), None)
     if architecture.endswith("ForSequenceClassification"):
         said = _row_type(config, found, rows)
-    wanted = options.task_type or said or (fitting[0] if len(fitting) == 1 else None)
-    if wanted is None and fitting:
+    # A class whose head is none of ours may have one whose names look like another's.
+    told = said is not None or re.search(r"(For\w+|LMHeadModel|[a-z0-9]Model)$", architecture) is not None
+    wanted = options.task_type or said or (fitting[0] if len(fitting) == 1 and not told else None)
+    if wanted is None and fitting and not told:
         raise BraidError(
             f"config.json does not say what the head is (architectures: {architecture or 'none'}); say --task-type "
             f"{' or '.join(fitting)}"

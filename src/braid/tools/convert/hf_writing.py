@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from braid.encoders.bert_layouts import ROBERTA_LIKE
 from braid.encoders.packed_module import PackedEncoder
 from braid.tasks.base import Task
 from braid.tools.convert.hf_heads import HEADS, POOLER, Architecture, Names, architecture_for, class_name
@@ -61,7 +62,7 @@ def refusal(head: TaskHead, types: Any, kind: str) -> str | None:
         return "it has further hidden layers"
     if getattr(task, "pooling", "cls") != "cls":
         return f"it pools by {getattr(task, 'pooling', '')}"
-    if not getattr(task, "pooler", True) and head.kind != "multiple_choice":
+    if not getattr(task, "pooler", True):
         return "it has no pooler"
     if getattr(task, "crf", False):
         return "it has a CRF"
@@ -91,37 +92,41 @@ def _settings(head: TaskHead, report: Report) -> dict[str, Any]:
 def _tensors(
     model: Model,
     heads: Mapping[str, TaskHead],
-    state: dict[str, Tensor],
+    state: Mapping[str, Tensor],
     architecture: Architecture,
     kind: str,
     report: Report,
 ) -> dict[str, Tensor]:
-    encoder = model.encoder
+    """All weights under transformers' names: the encoder's with the prefix that they have beside a head."""
     pooler = {name: tensor for name, tensor in state.items() if name.startswith("pooler.")}
     stem = "pooler" if kind == "albert" else "pooler.dense"
+    headed: dict[str, Tensor] = {}
     for name, head in heads.items():
         names = HEADS[kind][head.kind]
-        out = their_names(names, scaled(head))
-        for key in [key for key in out if key.startswith(f"{POOLER}.")]:
-            pooler[f"{stem}.{key.removeprefix(f'{POOLER}.')}"] = out.pop(key)
-        placed = {ours for ours in head.weights if ours.rpartition(".")[0] in names or ours in names}
-        report.leave(
-            (f"tasks/{name}/{ours}" for ours in head.weights if ours not in placed), "transformers has no place for it"
-        )
-        heads_state = out
-        state = {**state, **heads_state}
-    encoder_names = [name for name in encoder.hf_state() if not name.startswith("pooler.")]
-    roberta_row = kind in ("roberta", "xlm-roberta", "camembert") and architecture.suffix != "Model"
-    keeps = architecture.pooler and not roberta_row
-    if pooler and not keeps:
+        for key, tensor in their_names(names, scaled(head)).items():
+            if key.startswith(f"{POOLER}."):
+                pooler[f"{stem}.{key.removeprefix(f'{POOLER}.')}"] = tensor
+            else:
+                headed[key] = tensor
+        leave_unnamed(name, head, names, report, "transformers")
+    # RoBERTa's classes with a head have no pooler: their classifier has a dense layer of its own.
+    keeps = architecture.pooler and (kind not in ROBERTA_LIKE or not heads)
+    if not keeps:
         report.leave(pooler, f"{class_name(kind, architecture)} has no pooler")
-    prefix = model.encoder.layout.prefix if heads and isinstance(model.encoder, PackedEncoder) else ""
-    kept = {prefix + name: tensor for name, tensor in (pooler if keeps else {}).items()}
-    encoded = {prefix + name: state[name] for name in encoder_names}
-    rest = {
-        name: tensor for name, tensor in state.items() if name not in encoder_names and not name.startswith("pooler")
-    }
-    return {**encoded, **kept, **rest}
+        pooler = {}
+    encoder = model.encoder
+    prefix = encoder.layout.prefix if heads and isinstance(encoder, PackedEncoder) else ""
+    plain = {name: tensor for name, tensor in state.items() if not name.startswith("pooler.")}
+    return {**{prefix + name: tensor for name, tensor in {**plain, **pooler}.items()}, **headed}
+
+
+def leave_unnamed(task: str, head: TaskHead, names: Names, report: Report, program: str) -> None:
+    """Report what of a head has no name in another program. Thresholds as they are without tuning are not missed."""
+    for ours, tensor in head.weights.items():
+        usual = {"null_threshold": 0.0, "threshold_C": 0.5}.get(ours)
+        if ours in names or ours.rpartition(".")[0] in names or (usual is not None and bool((tensor == usual).all())):
+            continue
+        report.leave([f"tasks/{task}/{ours}"], f"{program} has no place for it")
 
 
 def their_names(names: Names, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from braid.encoders.base import Encoder
 from braid.errors import BraidError
 from braid.tools.convert.hf_heads import Names
 from braid.tools.convert.hf_reading import language_head, span_head, tagging_head
-from braid.tools.convert.hf_writing import refusal, scaled, their_names
+from braid.tools.convert.hf_writing import leave_unnamed, refusal, scaled, their_names
 from braid.tools.convert.kind import Options, labels_or_numbers
 from braid.tools.convert.model import Model, TaskHead, head
 from braid.tools.convert.report import Report
@@ -176,8 +176,7 @@ def write_heads(model: Model, report: Report) -> tuple[dict[str, Tensor], list[s
         if one.kind in ("mlm", "clm", "bilm") and "predictor.words" not in weights:
             weights["predictor.words"] = model.encoder.word_embeddings.detach()
         out |= their_names(names, weights)
-        left = [ours for ours in weights if ours not in names and ours.rpartition(".")[0] not in names]
-        report.leave((f"tasks/{name}/{ours}" for ours in left), "UER-py has no place for it")
+        leave_unnamed(name, one, names, report, "UER-py")
         target = {"mlm": "mlm", "nsp": "sp", "sop": "sp", "clm": "lm", "bilm": "bilm"}.get(one.kind)
         targets += [target] if target else []
     pooler = model.encoder.pooler

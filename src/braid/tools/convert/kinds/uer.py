@@ -12,7 +12,7 @@ from torch import Tensor
 
 from braid.checkpoint.files import write_bytes, write_json
 from braid.encoders.base import Encoder
-from braid.encoders.bert_layouts import OWN
+from braid.encoders.bert_layouts import OWN, ROBERTA_LIKE
 from braid.encoders.gatedcnn import GatedCnnEncoder
 from braid.encoders.own import OwnEncoder
 from braid.encoders.own_recurrent import OneWay, TwoWay
@@ -122,7 +122,7 @@ def _transformer(
     if options.exact_norms:
         key = "layer_norm_epsilon" if config["model_type"] == "gpt2" else "layer_norm_eps"
         config[key] = 1e-12
-    roberta = config["model_type"] in ("roberta", "xlm-roberta", "camembert")
+    roberta = config["model_type"] in ROBERTA_LIKE
     if _SEGMENT in tensors:
         tensors[_SEGMENT] = names_of.segments_read(tensors[_SEGMENT], roberta=roberta)
         config["type_vocab_size"] = len(tensors[_SEGMENT])
