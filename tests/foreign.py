@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(chr(ord("a") + k) for k in range(26)), "##a", "##b", "good"]
+VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *(chr(ord("a") + k) for k in range(26)),
+    "##a",
+    "##b",
+    "good",
+]
 SIZES: dict[str, Any] = {
     "vocab_size": len(VOCABULARY),
     "hidden_size": 32,

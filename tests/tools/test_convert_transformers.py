@@ -14,7 +14,7 @@ from braid.data.packing import pack_ids
 from braid.errors import BraidError
 from braid.predict.model import Model
 from braid.tools.convert import convert
-from foreign import assert_same, ids, transformers_directory, weights
+from foreign import assert_same, ids, transformers_directory, vocabulary, weights
 
 TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 MODELS: list[tuple[str, dict[str, Any]]] = [
@@ -146,8 +146,6 @@ def test_a_head_that_braid_does_not_have_is_listed_with_its_names(tmp_path: Path
     sizes = {"vocab_size": 34, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 40}
     model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes, num_labels=3))
     model.save_pretrained(tmp_path / "a")
-    from foreign import vocabulary
-
     vocabulary(tmp_path / "a" / "vocab.txt")
     report = convert(tmp_path / "a", tmp_path / "run")
     left = {name for name, reason in report.unmapped.items() if "head of another class" in reason}

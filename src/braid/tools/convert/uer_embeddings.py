@@ -67,9 +67,9 @@ def read_embeddings(tensors: Mapping[str, Tensor], hidden: int, report: Report) 
     return out
 
 
-def widened(weight_GM: Tensor, hidden: int) -> Tensor:
-    """[G, M] -> [G, D]: a first layer that reads embeddings with zeros behind them."""
-    return F.pad(weight_GM, (0, hidden - weight_GM.shape[1]))
+def widened(weight: Tensor, hidden: int) -> Tensor:
+    """[..., M] -> [..., D]: a first layer that reads embeddings with zeros behind them."""
+    return F.pad(weight, (0, hidden - weight.shape[-1]))
 
 
 def write_embeddings(encoder: OwnEncoder) -> dict[str, Tensor]:

@@ -138,7 +138,8 @@ def read_gated(tensors: dict[str, Tensor], settings: Mapping[str, Any], path: Pa
     for number in range(layers):
         kernels, biases = [], []
         for kernel, bias, _ in both[2 * number : 2 * number + 2]:
-            kernels.append(_flat(tensors[f"{kernel}.weight"], hidden))
+            steps = _steps(tensors[f"{kernel}.weight"], first=number == 0)
+            kernels.append(widened(steps, hidden).reshape(hidden, -1))
             biases.append(tensors[f"{kernel}.bias"] + tensors[bias].flatten())
         weights[f"layers.{number}.convolution.kernel.weight"] = torch.cat(kernels)
         weights[f"layers.{number}.convolution.kernel.bias"] = torch.cat(biases)
@@ -193,7 +194,7 @@ def _convolutions(layers: int, hidden: int, width: int, embedding: int) -> list[
     return out
 
 
-def _flat(kernel: Tensor, hidden: int) -> Tensor:
-    """A kernel of torch's [out, 1, width, in] or [out, in, width, 1] as a matrix [out, width x hidden]."""
-    steps = kernel[:, 0] if kernel.shape[3] != 1 or kernel.shape[1] == 1 else kernel[..., 0].permute(0, 2, 1)
-    return widened(steps, hidden).reshape(len(kernel), -1)
+def _steps(kernel: Tensor, *, first: bool) -> Tensor:
+    """A kernel of torch's, [out, 1, width, in] of the first layer or [out, in, width, 1] of others, as [out, width,
+    in]."""
+    return kernel[:, 0] if first else kernel[..., 0].permute(0, 2, 1)

@@ -27,6 +27,10 @@ from braid.tools.convert.uer_config import kind_of, read_settings, transformer_c
 from braid.tools.convert.uer_heads import read_heads, write_heads
 from braid.tools.convert.uer_recurrent import read_gated, read_recurrent, write_gated, write_recurrent
 
+COPIED = (
+    "norms are copied, as UER-py's own scripts do; UER-py itself divides by the deviation with N - 1 in it: "
+    "--exact-norms makes hidden states those that it computes"
+)
 HELD = ("bert", "roberta", "xlm-roberta", "camembert", "albert", "gpt2", OWN)
 _SEGMENT, _POSITION = "embedding.seg.embedding.weight", "embedding.pos.embedding.weight"
 
@@ -59,6 +63,8 @@ class Uer(Kind):
         if options.exact_norms and settings.get("layernorm") != "normal_torch":
             tensors = {name: _scaled(name, tensor, down=True) for name, tensor in tensors.items()}
             report.notes.append("norms are scaled to those that UER-py computes")
+        elif any("layer_norm" in name for name in tensors) and settings.get("layernorm") != "normal_torch":
+            report.notes.append(COPIED)
         kind = kind_of(sizes_of(tensors), settings, path)
         encoder: Encoder
         if kind == "transformer":
