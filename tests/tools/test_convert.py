@@ -108,7 +108,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(
     assert not Path("evil-ran").exists()
     with open("plain.bin", "wb") as file:
         pickle.dump({"state": Evil()}, file)
-    with pytest.raises(BraidError, match="could run code|damaged"):
+    with pytest.raises(BraidError, match=r"could run code|damaged"):
         convert("plain.bin", "run")
     assert not Path("evil-ran").exists()
     (tmp_path / "hf").mkdir()
@@ -157,7 +157,7 @@ def test_a_vocabulary_of_another_model_is_refused(bert: Path, tmp_path: Path) ->
         (lambda path: torch.save([1, 2], path), "a file of torch that holds a list"),
         (
             lambda path: torch.save({"conv1.weight": torch.ones(2)}, path),
-            "whose names (conv1.weight ...) are of no kind",
+            "(conv1.weight ...) are of no kind",
         ),
         (lambda path: path.mkdir(), "a directory with nothing in it"),
     ],
