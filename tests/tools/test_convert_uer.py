@@ -156,6 +156,42 @@ def test_a_file_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
     assert (tmp_path / "again_vocab.txt").read_text() == (tmp_path / "model_vocab.txt").read_text()
 
 
+def test_norms_with_torchs_names_are_read_too(tmp_path: Path) -> None:
+    """TencentPretrain's `layernorm: normal_torch`, whose norms are those of torch."""
+    path, state, settings = file_of(tmp_path, "bert")
+    convert(path, tmp_path / "greek")
+    greek = {"gamma": "weight", "beta": "bias"}
+    renamed = {
+        ".".join([*name.split(".")[:-1], greek.get(name.split(".")[-1], name.split(".")[-1])]): tensor
+        for name, tensor in state.items()
+    }
+    torch.save(renamed, path)
+    (tmp_path / "model_config.json").write_text(json.dumps({**settings, "layernorm": "normal_torch"}))
+    report = convert(path, tmp_path / "torch", exact_norms=True)
+    assert not any("norms" in note for note in report.notes)
+    for a, b in zip(computed(tmp_path / "greek")[1].layers, computed(tmp_path / "torch")[1].layers, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_settings_that_are_written_say_what_uer_needs_to_know(tmp_path: Path) -> None:
+    path, _, settings = file_of(tmp_path, "albert")
+    (tmp_path / "again_label2id.json").write_text("{}")
+    (tmp_path / "again.bin").write_text("an older model")
+    convert(path, tmp_path / "run")
+    convert(tmp_path / "run", tmp_path / "again.bin", overwrite=True)
+    written = json.loads((tmp_path / "again_config.json").read_text())
+    expected = {
+        **settings,
+        "emb_size": 16,
+        "max_seq_length": 40,
+        "target": ["mlm", "sp"],
+        "embedding": ["word", "pos", "seg"],
+    }
+    expected |= {"factorized_embedding_parameterization": True, "parameter_sharing": True, "tie_weights": False}
+    assert {key: written[key] for key in expected} == expected
+    assert not (tmp_path / "again_label2id.json").exists()  # it was of the older model
+
+
 def head_file(folder: Path, **extra: Tensor) -> Path:
     """A fine-tuned file: BERT without its targets, and a head."""
     path, state, _ = file_of(folder, "bert", old=True)

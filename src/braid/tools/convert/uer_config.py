@@ -173,7 +173,7 @@ def written_settings(config: Mapping[str, Any], sizes: Sizes, targets: list[str]
         settings["layernorm_positioning"] = "pre"
     if albert:
         settings |= {"factorized_embedding_parameterization": True, "parameter_sharing": True}
-    return {**settings, "tie_weights": True, KEPT: dict(config)}
+    return {**settings, KEPT: dict(config)}
 
 
 def _refuse_unknown(sizes: Sizes, settings: Mapping[str, Any], path: Path) -> None:

@@ -193,7 +193,7 @@ def _read_tensors(prefix: Path) -> dict[str, Tensor]:
         reader = tensorflow.train.load_checkpoint(str(prefix))
         names = sorted(reader.get_variable_to_shape_map())
         return {name: torch.from_numpy(reader.get_tensor(name).copy()) for name in names}
-    except (ValueError, AttributeError, TypeError, RuntimeError, tensorflow.errors.OpError) as error:
+    except (ValueError, AttributeError, TypeError, LookupError, RuntimeError, tensorflow.errors.OpError) as error:
         raise BraidError(f"{prefix}: damaged, cut short or no checkpoint: {str(error).splitlines()[0]}") from error
 
 

@@ -101,6 +101,7 @@ class Uer(Kind):
         else:
             raise BraidError(f"UER-py has no encoder like {type(encoder).__name__}")
         tensors |= heads
+        settings |= _said_of_heads(tensors)
         if options.exact_norms:
             tensors = {name: _scaled(name, tensor, down=False) for name, tensor in tensors.items()}
             report.notes.append("norms are scaled so that UER-py computes what Braid does")
@@ -110,6 +111,19 @@ class Uer(Kind):
         report.written += [str(path), str(_part(path, "config.json"))]
         _write_labels(model, path, report)
         _write_vocabulary(model, path, report)
+        # What another model left beside a file of this name would be taken for this one's.
+        for old in self.outputs(path):
+            if str(old) not in report.written:
+                old.unlink(missing_ok=True)
+
+
+def _said_of_heads(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the config JSON says of the output layer of a language model."""
+    word = tensors["embedding.word.embedding.weight"]
+    last = [tensors.get(name) for name in ("target.mlm.linear_2.weight", "target.lm.output_layer.weight")]
+    tied = all(one is None or torch.equal(one, word) for one in last)
+    bias = {"has_lmtarget_bias": True} if "target.lm.output_layer.bias" in tensors else {}
+    return {"tie_weights": tied, **bias}
 
 
 def _part(path: Path, ending: str) -> Path:
