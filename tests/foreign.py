@@ -34,6 +34,17 @@ ALBERT = {**SIZES, "embedding_size": 16, "pad_token_id": 0}
 GPT2 = {"vocab_size": len(VOCABULARY), "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40}
 
 
+DISTILBERT = {"vocab_size": len(VOCABULARY), "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Roberta": ROBERTA,
+    "Bert": SIZES,
+    "Albert": ALBERT,
+    "GPT2": GPT2,
+    "Electra": {**SIZES, "embedding_size": 16, "pad_token_id": 0},
+    "DistilBert": {**DISTILBERT, "max_position_embeddings": 40, "pad_token_id": 0},
+}
+
+
 def vocabulary(path: Path) -> Path:
     """A vocab.txt."""
     path.write_text("".join(f"{token}\n" for token in VOCABULARY), encoding="utf-8")
@@ -44,11 +55,7 @@ def transformers_directory(path: Path, architecture: str, **more: Any) -> Any:
     """A model of transformers with random weights (norms and biases too), saved with a vocabulary."""
     import transformers
 
-    stem, sizes = next(
-        (stem, sizes)
-        for stem, sizes in (("Roberta", ROBERTA), ("Bert", SIZES), ("Albert", ALBERT), ("GPT2", GPT2))
-        if architecture.startswith(stem)
-    )
+    stem, sizes = next((stem, sizes) for stem, sizes in FAMILIES.items() if architecture.startswith(stem))
     own = {"bos_token_id": None, "eos_token_id": None} if stem == "GPT2" else {}
     config = getattr(transformers, f"{stem}Config")(**{**sizes, **own, **more})
     torch.manual_seed(3)

@@ -14,7 +14,7 @@ from braid.data.packing import pack_ids
 from braid.errors import BraidError
 from braid.predict.model import Model
 from braid.tools.convert import convert
-from foreign import assert_same, ids, transformers_directory, vocabulary, weights
+from foreign import assert_same, ids, transformers_directory, weights
 
 TAGS = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 MODELS: list[tuple[str, dict[str, Any]]] = [
@@ -58,6 +58,47 @@ def test_a_round_trip_is_bitwise_equal(architecture: str, more: dict[str, Any], 
     assert after["architectures"] == [architecture]
     for key in ("layer_norm_eps", "hidden_act", "activation_function", "type_vocab_size", "pad_token_id"):
         assert after.get(key) == before.get(key)
+
+
+MORE: list[tuple[str, dict[str, Any]]] = [
+    ("ElectraForMaskedLM", {}),
+    ("ElectraForTokenClassification", TAGS),
+    ("DistilBertForMaskedLM", {}),
+    ("DistilBertForQuestionAnswering", {}),
+    ("BertForNextSentencePrediction", {}),
+    ("BertForMultipleChoice", {}),
+    ("BertForSequenceClassification", {"num_labels": 3, "problem_type": "multi_label_classification"}),
+    ("BertForSequenceClassification", {"num_labels": 1, "problem_type": "regression"}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "more"), MORE)
+def test_other_heads_come_back_as_they_were(architecture: str, more: dict[str, Any], tmp_path: Path) -> None:
+    transformers_directory(tmp_path / "a", architecture, **more)
+    assert convert(tmp_path / "a", tmp_path / "b").unmapped == {}
+    convert(tmp_path / "b", tmp_path / "c")
+    assert_same(weights(tmp_path / "c"), weights(tmp_path / "a"))
+    before, after = (json.loads((tmp_path / k / "config.json").read_text()) for k in ("a", "c"))
+    assert after["architectures"] == [architecture]
+    assert after.get("problem_type") in (before.get("problem_type"), "single_label_classification")
+
+
+@pytest.mark.parametrize("stem", ["Bert", "Roberta", "Albert"])
+def test_an_output_layer_of_its_own_keeps_the_bias_that_is_added(stem: str, tmp_path: Path) -> None:
+    """Untied, transformers has two biases of which it adds one."""
+    architecture = f"{stem}ForMaskedLM"
+    model = transformers_directory(tmp_path / "a", architecture, tie_word_embeddings=False)
+    report = convert(tmp_path / "a", tmp_path / "b")
+    assert list(report.unmapped.values()) == ["not added: the output layer has a bias of its own"]
+    head, hidden, batch = logits_of(tmp_path / "b", "mlm")
+    convert(tmp_path / "b", tmp_path / "c")
+    again = getattr(transformers, architecture).from_pretrained(tmp_path / "c").eval()
+    with torch.no_grad():
+        found = head.logits(hidden, torch.arange(batch.n_tokens))
+        for row, span in zip(ids(), batch, strict=True):
+            expected = model(torch.tensor([row])).logits
+            torch.testing.assert_close(found[span], expected[0], atol=1e-5, rtol=1e-5)
+            assert torch.equal(again(torch.tensor([row])).logits, expected)
 
 
 @CASES
@@ -143,10 +184,7 @@ def test_weights_of_a_pickle_are_read_without_running_it(tmp_path: Path) -> None
 
 
 def test_a_head_that_braid_does_not_have_is_listed_with_its_names(tmp_path: Path) -> None:
-    sizes = {"vocab_size": 34, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 40}
-    model = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes, num_labels=3))
-    model.save_pretrained(tmp_path / "a")
-    vocabulary(tmp_path / "a" / "vocab.txt")
+    transformers_directory(tmp_path / "a", "DistilBertForSequenceClassification", num_labels=3)
     report = convert(tmp_path / "a", tmp_path / "run")
     left = {name for name, reason in report.unmapped.items() if "head of another class" in reason}
     assert left == {"classifier.bias", "classifier.weight", "pre_classifier.bias", "pre_classifier.weight"}

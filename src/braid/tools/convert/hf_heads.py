@@ -79,6 +79,16 @@ HEADS: dict[str, dict[str, Names]] = {
 }
 """By `model_type`, then by our task type."""
 
+
+def second_bias(names: Names) -> str | None:
+    """The other name that the bias of an output layer has in transformers: the layer's own, which is what is added. It
+    is another tensor where the layer is not tied to the word embeddings; else it is not saved."""
+    if "predictor.words" not in names or "predictor.bias" not in names:
+        return None
+    name = names["predictor.words"].removesuffix("weight") + "bias"
+    return None if name == names["predictor.bias"] else name
+
+
 _CLASSES = {
     "bert": "Bert",
     "ernie": "Ernie",

@@ -12,7 +12,7 @@ from torch import Tensor
 from braid.data.tag_schemes import detect_scheme, is_typed
 from braid.encoders.base import Encoder
 from braid.errors import BraidError
-from braid.tools.convert.hf_heads import HEADS, POOLER, Names
+from braid.tools.convert.hf_heads import HEADS, POOLER, Names, second_bias
 from braid.tools.convert.kind import Options
 from braid.tools.convert.model import TaskHead, head
 from braid.tools.convert.report import Report
@@ -37,7 +37,9 @@ def read_heads(
         names = rows[kind]
         weights = _weights(names, found, encoder)
         heads[kind] = _head(kind, config, weights, encoder, options)
-        report.map((name for name in found if _owned(name, names)), kind)
+        unused = _unused(names, found)
+        report.leave(unused, "not added: the output layer has a bias of its own")
+        report.map((name for name in found if _owned(name, names) and name not in unused), kind)
     return heads
 
 
@@ -88,7 +90,14 @@ def _complete(names: Names, found: Mapping[str, Tensor]) -> bool:
 
 def _owned(name: str, names: Names) -> bool:
     stem = name.rpartition(".")[0]
-    return any(theirs in (name, stem) for theirs in names.values()) or name.endswith("decoder.bias")
+    return any(theirs in (name, stem) for theirs in names.values()) or name == second_bias(names)
+
+
+def _unused(names: Names, found: Mapping[str, Tensor]) -> list[str]:
+    """The bias of an output layer that transformers loads but does not add."""
+    own, other = found.get(second_bias(names) or ""), found.get(names.get("predictor.bias", ""))
+    differ = own is not None and other is not None and not torch.equal(own, other)
+    return [names["predictor.bias"]] if differ else []
 
 
 def _weights(names: Names, found: Mapping[str, Tensor], encoder: Encoder) -> dict[str, Tensor]:
@@ -101,6 +110,9 @@ def _weights(names: Names, found: Mapping[str, Tensor], encoder: Encoder) -> dic
             out[ours] = found[theirs]
         elif f"{theirs}.weight" in found:
             out |= {f"{ours}.{kind}": found[f"{theirs}.{kind}"] for kind in ("weight", "bias")}
+    own_bias = found.get(second_bias(names) or "")
+    if own_bias is not None:
+        out["predictor.bias"] = own_bias
     words = out.get("predictor.words")
     if words is not None and torch.equal(words.float(), encoder.word_embeddings):
         del out["predictor.words"]

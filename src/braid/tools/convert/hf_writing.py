@@ -11,7 +11,7 @@ from torch import Tensor
 from braid.encoders.bert_layouts import ROBERTA_LIKE
 from braid.encoders.packed_module import PackedEncoder
 from braid.tasks.base import Task
-from braid.tools.convert.hf_heads import HEADS, POOLER, Architecture, Names, architecture_for, class_name
+from braid.tools.convert.hf_heads import HEADS, POOLER, Architecture, Names, architecture_for, class_name, second_bias
 from braid.tools.convert.model import Model, TaskHead
 from braid.tools.convert.report import Report
 
@@ -108,6 +108,9 @@ def _tensors(
                 pooler[f"{stem}.{key.removeprefix(f'{POOLER}.')}"] = tensor
             else:
                 headed[key] = tensor
+        own_bias = second_bias(names)
+        if "predictor.words" in head.weights and own_bias is not None:
+            headed[own_bias] = head.weights["predictor.bias"]
         leave_unnamed(name, head, names, report, "transformers")
     # RoBERTa's classes with a head have no pooler: their classifier has a dense layer of its own.
     keeps = architecture.pooler and (kind not in ROBERTA_LIKE or not heads)

@@ -59,7 +59,8 @@ class TransformersDirectory(Kind):
         buffers = [name for name in rest if name.endswith(_BUFFERS)]
         report.leave(buffers, COMPUTED)
         heads = read_heads(config, rest, encoder, options, report)
-        report.leave((name for name in rest if name not in report.mapped and name not in buffers), NO_HEAD)
+        told = report.mapped.keys() | report.unmapped.keys()
+        report.leave((name for name in rest if name not in told), NO_HEAD)
         if any(tensor.dtype.itemsize < 4 and tensor.is_floating_point() for tensor in tensors.values()):
             report.notes.append("weights in half precision are written in single precision, value for value")
         return Model(encoder, variant, heads, self._tokenizer(source.path, encoder.vocab_size, options, report))
