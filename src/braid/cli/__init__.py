@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from braid.cli.files import convert
+from braid.cli.converting import convert
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
@@ -55,8 +55,9 @@ def options(
     _debug = debug or bool(os.environ.get("BRAID_DEBUG"))
 
 
-for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze, convert):
+for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze):
     app.command()(command)
+app.command()(convert)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")
 
