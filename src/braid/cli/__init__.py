@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from braid.cli.converting import convert
+from braid.cli.files import inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
@@ -58,6 +59,7 @@ def options(
 for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze):
     app.command()(command)
 app.command()(convert)
+app.command()(inspect)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")
 
