@@ -138,6 +138,13 @@ def load_state(
 def load_more(state: Path) -> dict[str, Tensor]:
     """What `state_writer` was told to remember besides. Raises RunDirectoryError."""
     return load_tensors(state / MORE) if (state / MORE).is_file() else {}
+def load_weights(state: Path, model: nn.Module) -> None:
+    """Put only the weights of a saved state, or of `state/best/`, into a model. Raises RunDirectoryError."""
+    if (state / SHARDS).is_dir():
+        wanted: dict[str, Tensor] = dict(model.state_dict())
+        _read_shards(state / SHARDS, wanted)
+    else:
+        _put_weights(state, model, load_tensors(state / "weights.safetensors"))
 
 
 def best_writer(run: Path, model: nn.Module, info: Mapping[str, Any]) -> Write:
@@ -275,7 +282,11 @@ def _load_shards(folder: Path, model: nn.Module, optimizer: Optimizer, world: Wo
         else:
             wanted[name] = torch.zeros(saved.size, dtype=saved.properties.dtype)  # type: ignore[union-attr]
         optimizer.state[parameter][key] = wanted[name]
+    _read_shards(folder, wanted)
+
+
+def _read_shards(folder: Path, wanted: dict[str, Tensor]) -> None:
     try:
-        load_shards(wanted, storage_reader=reader, no_dist=not dist.is_initialized())
+        load_shards(wanted, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=not dist.is_initialized())
     except (CheckpointException, RuntimeError, ValueError) as error:
         raise RunDirectoryError(f"{folder} cannot be read: {error}") from error

@@ -15,6 +15,7 @@ import typer
 
 from braid.cli.converting import convert
 from braid.cli.files import inspect
+from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
@@ -60,6 +61,7 @@ for command in (train, evaluate, predict, check, demo, schema, prepare, generate
     app.command()(command)
 app.command()(convert)
 app.command()(inspect)
+app.command()(average)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")
 

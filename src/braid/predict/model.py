@@ -133,8 +133,11 @@ class Model:
         paths = {path for task in recipe.tasks.values() for one in sources_of(task.data, split) for path in one.files()}
         return sorted(path for path in paths if path in known and known[path] != sha256_of(path))
 
-    def evaluate(self, split: str = "test", *, progress: Callable[[int], None] = lambda rows: None) -> Scores:
-        """{task: {metric: value}} on a split of the data that the run's recipe names."""
+    def evaluate(
+        self, split: str = "test", *, tune: bool = False, progress: Callable[[int], None] = lambda rows: None
+    ) -> Scores:
+        """{task: {metric: value}} on a split of the data that the run's recipe names. *tune*: first let heads set their
+        thresholds by these labels, as training does on dev."""
         recipe = Recipe.load_saved(self.directory / "recipe.yaml")
         groups = self._corpora(recipe, split)
         for group in recipe.parsed_chain.groups:
@@ -156,6 +159,7 @@ class Model:
         return evaluate(
             self.network,
             groups,
+            tune=tune,
             batch_tokens=self.batch_tokens,
             device=self.device,
             precision=self.precision,
