@@ -155,10 +155,12 @@ class Interrupted(Exception):
     """Training was stopped by a signal, or by its time limit (`number` None); everything up to the last step is saved
     in `directory`."""
 
-    def __init__(self, number: int | None, directory: str) -> None:
+    def __init__(
+        self, number: int | None, directory: str, *, go_on: str = "Go on with the same command and --resume"
+    ) -> None:
         self.number, self.directory = number, directory
         why = "stopped" if number is not None else "the time of train.max_minutes is over"
-        super().__init__(f"{why}; everything is saved in {directory}. Go on with the same command and --resume")
+        super().__init__(f"{why}; everything is saved in {directory}. {go_on}")
 
     @property
     def code(self) -> int:

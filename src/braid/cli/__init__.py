@@ -19,6 +19,7 @@ from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
+from braid.cli.studies import sweep
 from braid.cli.vocabulary import vocab
 from braid.errors import BraidError, Interrupted
 
@@ -62,6 +63,7 @@ for command in (train, evaluate, predict, check, demo, schema, prepare, generate
 app.command()(convert)
 app.command()(inspect)
 app.command()(average)
+app.command()(sweep)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, console, print_figures
+from braid.cli.studies import cross_validate
 from braid.errors import BraidError
 
 
@@ -34,6 +35,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest saved state.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Resume although recipe or data changed.")] = False,
+    folds: Annotated[int | None, typer.Option(help="Cross-validate: so many runs, each without a part.")] = None,
 ) -> None:
     """Train the tasks of a recipe; writes its run directory. In several processes: torchrun --nproc-per-node N -m braid
     train ..."""
@@ -43,6 +45,9 @@ def train(
 
     with joined() as world:
         loaded = Recipe.load(recipe, overrides or [])
+        if folds is not None:
+            cross_validate(loaded, folds, overwrite=overwrite, force=force)
+            return
         run = run_training(loaded, resume=resume, overwrite=overwrite, force=force)
     if not world.first:
         return

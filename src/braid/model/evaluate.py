@@ -54,7 +54,7 @@ def meters(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False
     problems: list[Problem] = []
     for (_, task), found in answers(model, [_labelled(group) for group in groups], **options).items():
         spec, head = model.specs[task], model.head(task)
-        chosen, golds = _golds(task, spec, found, problems)
+        chosen, golds = golds_of(task, spec, found, problems)
         if not chosen:
             continue
         values, examples = [found.values[k] for k in chosen], [found.examples[k] for k in chosen]
@@ -111,7 +111,7 @@ def text_meters(
     return out
 
 
-def _golds(task: str, spec: TaskSpec, found: Answers, problems: list[Problem]) -> tuple[list[int], list[Any]]:
+def golds_of(task: str, spec: TaskSpec, found: Answers, problems: list[Problem]) -> tuple[list[int], list[Any]]:
     """Which examples have a label that predictions can be compared with, and these labels."""
     chosen, golds = [], []
     for number, (example, spans) in enumerate(zip(found.examples, found.units, strict=True)):

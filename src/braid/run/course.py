@@ -37,7 +37,7 @@ def course(recipe: Recipe, data: ReadData, groups: Sequence[GroupData]) -> dict[
     }
     rows = {" & ".join(tasks): digest for tasks, digest in zip(data.groups, data.sha256s(), strict=True)}
     found = {**options, "training rows": rows, "corpus (rows, tokens)": corpora, "version of braid": braid.__version__}
-    return dict(_flat(found, ""))
+    return dict(flat(found, ""))
 
 
 def check_course(state: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -91,9 +91,10 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _flat(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+def flat(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+    """Every value inside mappings by its dotted name."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            yield from _flat(part, f"{prefix}.{key}" if prefix else str(key))
+            yield from flat(part, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +45,7 @@ from braid.parallel.world import World
 from braid.run.build import Parts, build_parts
 from braid.run.course import WatchedFiles, check_course, course, differences
 from braid.run.dataset import (
+    ReadData,
     Say,
     check_gold,
     learn,
@@ -76,19 +77,35 @@ class Run:
 
 
 def train(
-    recipe: Recipe, *, resume: bool = False, overwrite: bool = False, force: bool = False, say: Say | None = None
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    force: bool = False,
+    say: Say | None = None,
+    choose: Callable[[ReadData], ReadData] | None = None,
 ) -> Run:
     """Train a recipe and write its run directory.
 
     *resume*: go on from the newest saved state. *overwrite*: replace a run that is already there. *force*: resume
-    although recipe or data changed. Raises BraidError for anything wrong with recipe, data or directory."""
+    although recipe or data changed. *choose*: which of the rows that were read are used, once labels and vocabulary
+    are known of all of them (a fold). Raises BraidError for anything wrong with recipe, data or directory."""
     with joined() as world:
         if not world.first:
-            say = _nothing
-        return _train(recipe, world, say or _print, resume=resume, overwrite=overwrite, force=force)
+            say = nothing
+        return _train(recipe, world, say or told, choose, resume=resume, overwrite=overwrite, force=force)
 
 
-def _train(recipe: Recipe, world: World, say: Say, *, resume: bool, overwrite: bool, force: bool) -> Run:
+def _train(
+    recipe: Recipe,
+    world: World,
+    say: Say,
+    choose: Callable[[ReadData], ReadData] | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    force: bool,
+) -> Run:
     directory = Path(recipe.out)
     state = world.from_first(_start(directory, resume=resume, overwrite=overwrite) if world.first else None)
     if recipe.train.threads:
@@ -108,6 +125,7 @@ def _train(recipe: Recipe, world: World, say: Say, *, resume: bool, overwrite: b
     facts = with_tokenizer(recipe, facts, parts.tokenizer)
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
+    data = data if choose is None else choose(data)
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
     with world.in_turn():
         groups = {
@@ -332,11 +350,11 @@ def environment(recipe: Recipe, world: World) -> dict[str, Any]:
     }
 
 
-def _nothing(message: str) -> None:
+def nothing(message: str) -> None:
     """What all processes but the first say."""
 
 
-def _print(message: str) -> None:
+def told(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 

@@ -173,6 +173,10 @@ class LabelledTask(Task, ABC):
     bears_changes: ClassVar[bool] = False
     """Whether it can be joined by `&` to a task that changes its input, such as one that masks tokens."""
 
+    document: ClassVar[Literal["row", "text", "pair"]] = "row"
+    """Which part of an input several rows may share, as questions share what they are asked of; `row`: none. Rows that
+    share it are never divided among folds."""
+
     hard_key: ClassVar[str] = ""
     """Where the label stands beside a teacher's opinion; empty for types that cannot learn from one."""
 
@@ -219,6 +223,10 @@ class LabelledTask(Task, ABC):
     @abstractmethod
     def oracle(self, target: Target, facts: Facts) -> np.ndarray:
         """Logits that decode to exactly this target, for the contract suite."""
+
+    def stratum(self, label: Any) -> str | None:
+        """What the folds of a cross-validation should have equal shares of; None: there is nothing of that kind."""
+        return None
 
     def describe_label(self, label: Any, facts: Facts | None = None) -> list[str]:
         """The labels that one row holds, as strings, for `braid check`'s inventory."""

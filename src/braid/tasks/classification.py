@@ -120,6 +120,11 @@ class Classification(RowTask):
             facts["weights"] = self._scaled_weights(names, counts)
         return facts
 
+    def stratum(self, label: Any) -> str | None:
+        """The label itself; a teacher's opinion alone has none."""
+        hard = hard_label(label, self.hard_key)
+        return None if hard is None else canonical(hard)
+
     def _scaled_weights(self, names: Sequence[str], counts: Mapping[str, int]) -> list[float]:
         assert self.class_weights is not None
         if self.class_weights == "balanced":

@@ -41,6 +41,7 @@ class MultipleChoice(RowTask):
     type: Literal["multiple_choice"] = "multiple_choice"
     layout: ClassVar[Layout] = "options"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
+    document: ClassVar[Literal["row", "text", "pair"]] = "text"
     main_metric: ClassVar[str] = "accuracy"
     comparable: ClassVar[bool] = True
 

@@ -42,6 +42,7 @@ class Ranking(RowTask):
 
     type: Literal["ranking"] = "ranking"
     together: ClassVar[Literal["row", "example", "query"]] = "query"
+    document: ClassVar[Literal["row", "text", "pair"]] = "text"
     main_metric: ClassVar[str] = "map"
     comparable: ClassVar[bool] = True
 

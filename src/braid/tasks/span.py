@@ -65,6 +65,7 @@ class Span(LabelledTask):
     type: Literal["span"] = "span"
     layout: ClassVar[Layout] = "pair_windows"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
+    document: ClassVar[Literal["row", "text", "pair"]] = "pair"
     main_metric: ClassVar[str] = "f1"
     comparable: ClassVar[bool] = True
 
