@@ -62,8 +62,18 @@ def test_short_keys(short: str, full: str) -> None:
 def test_all_problems_at_once() -> None:
     with pytest.raises(RecipeError) as caught:
         parse_axes(
-            "seed=3..1 lr=log(0,1) train.warmup=uniform(1,0) encoder.layers=int(1.5,2) x=1,,2 y=1,1 z=log(a,b) "
-            "out=a,b train.epochs=1,2 epochs=3,4".split()
+            [
+                "seed=3..1",
+                "lr=log(0,1)",
+                "train.warmup=uniform(1,0)",
+                "encoder.layers=int(1.5,2)",
+                "x=1,,2",
+                "y=1,1",
+                "z=log(a,b)",
+                "out=a,b",
+                "train.epochs=1,2",
+                "epochs=3,4",
+            ]
         )
     said = str(caught.value)
     for part in (

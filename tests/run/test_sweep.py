@@ -76,7 +76,7 @@ def test_a_grid_is_run_in_order_and_not_again(recipe: dict[str, Any], trained: l
 def test_an_interrupted_sweep_goes_on(recipe: dict[str, Any], trained: list[tuple[str, bool]]) -> None:
     axes = ["lr=1e-4,5e-3"]
     stopped = {**recipe, "train": {**recipe["train"], "max_minutes": 0.0001}}
-    with pytest.raises(Interrupted, match="Go on with the same command$"):
+    with pytest.raises(Interrupted, match=r"Go on with the same command$"):
         braid.sweep(stopped, axes, say=silent)
     done = braid.sweep(recipe, axes, say=silent)
     assert trained == [("trial-1", False), ("trial-1", True), ("trial-2", False)]

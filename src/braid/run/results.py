@@ -55,8 +55,9 @@ class Results:
 
     @property
     def overrides(self) -> list[str]:
-        """What trains the best one again."""
-        return [*self.fixed, *(f"{key}={value}" for key, value in self.best.point.items())]
+        """What trains the best one again, into the recipe's own folder."""
+        fixed = [text for text in self.fixed if not text.startswith("out=")]
+        return [*fixed, *(f"{key}={value}" for key, value in self.best.point.items())]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
