@@ -72,7 +72,7 @@ def test_every_row_is_predicted_by_who_never_saw_it(recipe_of: Recipes) -> None:
 
 def test_an_interrupted_fold_goes_on(recipe_of: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
     data = short(recipe_of())
-    data["train"]["max_minutes"] = 0.0001
+    data["train"] |= {"max_minutes": 0.0001, "epochs": 3}
     with pytest.raises(Interrupted, match=r"Go on with the same command$"):
         braid.train(braid.Recipe(**data), folds=2, say=silent)
     resumed = []

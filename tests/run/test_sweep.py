@@ -26,13 +26,13 @@ def silent(message: str) -> None:
 
 @pytest.fixture
 def recipe(recipe_of: Recipes) -> dict[str, Any]:
-    """One task, one step."""
+    """One task, two steps."""
     data = recipe_of()
     return {
         **data,
         "tasks": {"mood": data["tasks"]["mood"]},
         "chain": "mood",
-        "train": {**data["train"], "epochs": 1, "max_steps": 2},
+        "train": {**data["train"], "epochs": 2, "max_steps": 2},
     }
 
 
