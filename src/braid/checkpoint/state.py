@@ -138,6 +138,8 @@ def load_state(
 def load_more(state: Path) -> dict[str, Tensor]:
     """What `state_writer` was told to remember besides. Raises RunDirectoryError."""
     return load_tensors(state / MORE) if (state / MORE).is_file() else {}
+
+
 def load_weights(state: Path, model: nn.Module) -> None:
     """Put only the weights of a saved state, or of `state/best/`, into a model. Raises RunDirectoryError."""
     if (state / SHARDS).is_dir():

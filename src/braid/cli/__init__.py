@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from braid.cli.converting import convert
-from braid.cli.files import inspect
 from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
@@ -58,12 +57,14 @@ def options(
     _debug = debug or bool(os.environ.get("BRAID_DEBUG"))
 
 
-for command in (train, evaluate, predict, check, demo, schema, prepare, generate, cloze):
+COMMANDS = (
+    *(train, evaluate, predict, check, demo, schema),
+    *(prepare, generate, cloze),
+    *(convert, inspect, average),
+    *(sweep,),
+)
+for command in COMMANDS:
     app.command()(command)
-app.command()(convert)
-app.command()(inspect)
-app.command()(average)
-app.command()(sweep)
 app.command("list")(list_variants)
 app.add_typer(vocab, name="vocab")
 
