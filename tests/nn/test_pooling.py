@@ -11,7 +11,7 @@ from braid.model.network import BraidModel
 from braid.nn.pooling import Pooler, RowFeatures
 from braid.nn.segments import pad, select
 
-KINDS = ["cls", "mean", "max", "attention"]
+KINDS = ["cls", "mean", "max", "weighted", "attention"]
 
 
 @pytest.fixture
@@ -26,6 +26,9 @@ def one_row(pooler, hidden_LD):
         return hidden_LD.mean(0)
     if pooler.kind == "max":
         return hidden_LD.max(0).values
+    if pooler.kind == "weighted":
+        weight_L = torch.arange(1.0, len(hidden_LD) + 1)
+        return (weight_L[:, None] * hidden_LD).sum(0) / weight_L.sum()
     return (torch.softmax(pooler.score(hidden_LD)[:, 0], 0)[:, None] * hidden_LD).sum(0)
 
 

@@ -15,6 +15,7 @@ import typer
 
 from braid.cli.converting import convert
 from braid.cli.files import average, inspect
+from braid.cli.features import embed, embeddings, nearest
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
@@ -61,6 +62,7 @@ COMMANDS = (
     *(train, evaluate, predict, check, demo, schema),
     *(prepare, generate, cloze),
     *(convert, inspect, average),
+    *(embed, embeddings, nearest),
     *(sweep,),
 )
 for command in COMMANDS:

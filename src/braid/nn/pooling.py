@@ -15,14 +15,16 @@ from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.segments import select
 
-Pooling = Literal["cls", "mean", "max", "attention"]
+Pooling = Literal["cls", "mean", "max", "weighted", "attention"]
 
 
 class Pooler(nn.Module):
     """Hidden states -> one vector a row: the first token's, or the mean, maximum or a learned average of all tokens.
 
-    `attention` weighs tokens by a softmax, within the row, of a learned linear score (self-attentive pooling, Lin et
-    al. 2017 with one hop). Special tokens take part as all others do.
+    `weighted` is a mean in which the k-th token of n weighs k / (1 + ... + n): for encoders that see to the left only,
+    whose later tokens know more (SGPT, Muennighoff 2022, arXiv 2202.08904, section 3.1). `attention` weighs tokens by a
+    softmax, within the row, of a learned linear score (self-attentive pooling, Lin et al. 2017 with one hop). Special
+    tokens take part as all others do.
     """
 
     def __init__(self, kind: Pooling, hidden_size: int) -> None:
@@ -46,7 +48,11 @@ class Pooler(nn.Module):
         if self.kind == "attention":
             score_N = self.score(hidden_ND).squeeze(-1).float()
             hidden_ND = hidden_ND * _softmax(score_N, lengths_R)[:, None]
-        reduce = "sum" if self.kind == "attention" else self.kind
+        elif self.kind == "weighted":
+            total_R = lengths_R * (lengths_R + 1) / 2
+            share_N = (batch.positions[index_N] + 1) / torch.repeat_interleave(total_R, lengths_R)
+            hidden_ND = hidden_ND * share_N[:, None]
+        reduce = "sum" if self.kind in ("attention", "weighted") else self.kind
         pooled_RD = torch.segment_reduce(hidden_ND, reduce, lengths=lengths_R, axis=0, unsafe=True)
         return pooled_RD.to(hidden_TD.dtype)
 

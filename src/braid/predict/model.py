@@ -13,14 +13,13 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 
+from braid.checkpoint.bare import directory_of, load_any
 from braid.checkpoint.files import read_json
-from braid.checkpoint.model_files import LoadedModel, load_model
+from braid.checkpoint.model_files import LoadedModel
 from braid.config.recipe import Recipe
 from braid.data.assemble import read_group
-from braid.data.cache import TokenRows, record_batch
 from braid.data.example import Example, Window
-from braid.data.groups import GroupData, make_batch
-from braid.data.plan import fill_by_tokens
+from braid.data.groups import GroupData
 from braid.data.prepare import prepare
 from braid.data.textfile import sha256_of
 from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
@@ -30,15 +29,16 @@ from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
 from braid.model.memory import keep_freed_memory
 from braid.model.network import TaskSpec
-from braid.model.precision import autocast, device_of, inference_tokens, resolve
-from braid.nn.pooling import Pooler
+from braid.model.precision import device_of, inference_tokens, resolve
 from braid.nn.prepacked import prepack
 from braid.predict.cloze import Filled, fill
+from braid.predict.features import FeaturePooling, Reader, TokenFeatures, check_layer, of_tokens, pooled, pooling_of
 from braid.predict.generate import Continued, Writing, continue_prompts, joined
 from braid.predict.inputs import Input, chunked, example_of
+from braid.predict.nearest import Neighbours, by_table, in_context
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
-from braid.tasks.base import Hidden
+from braid.predict.whitening import Whitening
 from braid.tasks.clm import ClmHead
 from braid.tasks.mlm import MlmHead
 
@@ -67,6 +67,7 @@ class Model:
         self.directory = directory
         self.network = loaded.network
         self.tokenizer = loaded.tokenizer
+        self.encoder_sha256 = loaded.encoder_sha256
         self.max_length, self.stride = loaded.max_length, loaded.stride
         self.device = device_of(device)
         self.precision = resolve(precision or loaded.precision, self.device)
@@ -78,12 +79,13 @@ class Model:
 
     @classmethod
     def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:
-        """The model in a run directory; *tasks*: only these; *force*: also heads of another encoder.
+        """The model in a run directory, or a bare encoder in transformers' layout (`package:NAME/dir`: inside an
+        installed package); *tasks*: only these; *force*: also heads of another encoder.
 
         Options: `device`, `precision` (None: what the recipe trained in), `batch_tokens` (None:
         chosen by the device). Raises RunDirectoryError."""
-        loaded = load_model(Path(run), tasks=None if tasks is None else list(tasks), force=force)
-        return cls(loaded, Path(run), **options)
+        loaded = load_any(Path(run), tasks=None if tasks is None else list(tasks), force=force)
+        return cls(loaded, directory_of(Path(run)), **options)
 
     @property
     def tasks(self) -> dict[str, TaskSpec]:
@@ -177,22 +179,69 @@ class Model:
                     groups.append(reader.groups(names, [split])[split])
         return groups
 
-    def embed(self, texts: Sequence[Input], *, task: str | None = None) -> np.ndarray:
+    def embed(
+        self,
+        texts: Sequence[Input],
+        *,
+        task: str | None = None,
+        layer: int | None = None,
+        pooling: FeaturePooling | None = None,
+        whitening: Whitening | None = None,
+    ) -> np.ndarray:
         """One vector for each text, [n, D] float32; longer texts are cut. That of the `similarity` task *task* (None:
-        the first one, where the model has any); else the mean of the last hidden states over all tokens."""
-        head = self._embedding_head(task)
-        examples = [example_of(text) for text in texts]
-        group = GroupData((), examples, TokenRows([record_batch(0, self._windows(examples, "joint", "none"))]), "none")
-        order = sorted(group.rows, key=lambda row: -int(group.rows.lengths[row]))
-        found: dict[int, np.ndarray] = {}
-        for pick in fill_by_tokens([int(group.rows.lengths[row]) for row in order], self.batch_tokens):
-            batch = make_batch([group], [(0, order[k]) for k in pick], few_shapes=len(pick) > 1).to(self.device)
-            with torch.inference_mode(), autocast(self.precision, self.device):
-                vectors_BD = head(self.network.encoded(batch), torch.arange(batch.n_rows, device=self.device))
-            for (_, row), vector_D in zip(batch.origins, vectors_BD.float().cpu().numpy(), strict=True):
-                found[row] = vector_D
+        the first one, where the model has any); else the mean of the last hidden states over all tokens.
+
+        *layer* (0: the embeddings, -1: the last) and *pooling* ask for others; *whitening*: one that `braid embed
+        --whiten` saved, loaded by `Whitening.load`. Raises BraidError for a task or layer that is not there."""
+        _, pool = pooling_of(self.network, task=task, layer=layer, pooling=pooling)
+        parts = [part.vectors for part in pooled(self.reader, map(example_of, texts), pool)]
         size = self.network.encoder.hidden_size
-        return np.stack([found[k] for k in range(len(examples))]) if examples else np.zeros((0, size), np.float32)
+        vectors = np.concatenate(parts) if parts else np.zeros((0, size), np.float32)
+        return vectors if whitening is None else whitening(vectors)
+
+    def embed_tokens(self, texts: Iterable[Input], *, layer: int = -1) -> Iterator[TokenFeatures]:
+        """Hidden states of every token of each text, special tokens left out, streaming. Raises BraidError for a layer
+        that is not there."""
+        check_layer(self.network, layer)
+        for part in of_tokens(self.reader, map(example_of, texts), layer=layer):
+            yield from part.features
+
+    def nearest(
+        self,
+        words: Sequence[str] | Sequence[tuple[str, str]],
+        *,
+        candidates: Sequence[str] | None = None,
+        top: int = 10,
+        layer: int = -1,
+        told: Callable[[str, int, int | None], None] = lambda doing, done, total: None,
+    ) -> list[Neighbours]:
+        """The *top* candidates (None: the words of the vocabulary) nearest to each word by the table of the tokens'
+        vectors; of each (sentence, word) by hidden states of a *layer*, each candidate put in the word's place.
+
+        Raises BraidError for words that the vocabulary has no piece of, or that do not stand in their sentence."""
+        listed = None if candidates is None else list(candidates)
+        plain = [given for given in words if isinstance(given, str)]
+        if len(plain) == len(words):
+            table = self.network.encoder.word_embeddings.detach().float().cpu().numpy()
+            return by_table(plain, self.tokenizer, table, candidates=listed, top=top) if plain else []
+        if plain:
+            raise BraidError("give either words or (sentence, word) pairs, not both")
+        pairs = [given for given in words if not isinstance(given, str)]
+        options: dict[str, Any] = {"candidates": listed, "top": top, "layer": layer, "told": told}
+        return [in_context(self.reader, text, word, **options) for text, word in pairs]
+
+    @property
+    def reader(self) -> Reader:
+        """The network with what its texts are read by, for features."""
+        return Reader(
+            network=self.network,
+            tokenizer=self.tokenizer,
+            max_length=self.max_length,
+            stride=self.stride,
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            precision=self.precision,
+        )
 
     def generate(
         self,
@@ -254,17 +303,6 @@ class Model:
             have = ", ".join(f"{name} ({spec.task.type})" for name, spec in self.network.specs.items())
             raise BraidError(f"this needs a model with a `{kind}` task; {self.directory} has {have or 'no task'}")
         return wanted or found[0]
-
-    def _embedding_head(self, task: str | None) -> Callable[[Hidden, torch.Tensor], torch.Tensor]:
-        heads = {name: head for name, head in self.network.heads() if hasattr(head, "embed")}
-        if task is not None and task not in heads:
-            known = ", ".join(heads) or "none"
-            raise BraidError(f"task {task!r} makes no embeddings; those that do: {known}")
-        if heads:
-            head: Any = heads[task or next(iter(heads))]
-            return lambda hidden, rows: head.embed(head.mixed(hidden), rows)
-        pool = Pooler("mean", self.network.encoder.hidden_size)
-        return lambda hidden, rows: pool(hidden.last, hidden.batch, rows)
 
     def _wanted(self, tasks: Iterable[str] | None) -> tuple[str, ...]:
         known = [name for name, spec in self.network.specs.items() if spec.predicts]
