@@ -81,6 +81,10 @@ class Head(nn.Module, ABC):
         encoder may leave out of its last layer what nobody reads. (*hidden* has no states yet.)"""
         return None
 
+    def per_token(self) -> tuple[str, ...]:
+        """Names in its state of what has a row for each token of the encoder's vocabulary. Default: nothing has."""
+        return ()
+
     def sizes(self, batch: Batch, rows: Tensor) -> Tensor:
         """How many vectors of `forward`'s logits belong to each of the rows: [R], int64. Default: one."""
         return torch.ones_like(rows)
@@ -161,6 +165,10 @@ class Task(TaskConfig, ABC):
     def count(self, target: Target) -> int:
         """What one row adds to the divisor of the loss. Default: 1 a row."""
         return 1
+
+    def resized(self, facts: Facts, vocab_size: int) -> Facts:
+        """The facts for an encoder whose vocabulary got another size. Default: the same."""
+        return facts
 
     def best(self, facts: Facts) -> str:
         """The metric that "best" means for this task, which may depend on its labels (entities or plain tags)."""

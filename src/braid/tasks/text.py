@@ -71,6 +71,10 @@ class TextTask(Task, ABC):
     def change(self, text: TextFacts) -> Change:
         """What it does to a row, and the target that it makes."""
 
+    def resized(self, facts: Facts, vocab_size: int) -> Facts:
+        """With the new size."""
+        return {**facts, "vocab_size": vocab_size} if "vocab_size" in facts else facts
+
     def count(self, target: Target) -> int:
         """Predictions of one row."""
         return len(target["labels"])
@@ -79,6 +83,11 @@ class TextTask(Task, ABC):
 class TextHead(Head, ABC):
     """Base of their heads. What they answer is, for each prediction, its cross-entropy in nats and whether it was
     right: [N, 2]; so the vocabulary's logits need not be kept."""
+
+    def per_token(self) -> tuple[str, ...]:
+        """The output layer's vectors, where they are its own, and biases."""
+        names = ("predictor.words", "predictor.bias")
+        return tuple(name for name, _ in self.named_parameters() if name in names)
 
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """The cross-entropies' sum."""

@@ -106,7 +106,7 @@ def build_vocab(
     if kind not in get_args(VocabularyType):
         raise BraidError(f"--type {kind}: {did_you_mean(kind, get_args(VocabularyType))}")
     _check_out(out, overwrite=overwrite)
-    sources = _sources(files)
+    sources = text_sources(files)
     columns = {} if column is None else {"text": column}
     with counting() as told:
         corpus = Corpus(sources, columns, limit, told)
@@ -146,7 +146,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise BraidError(f"{out} is not replaced: it is no directory that holds a vocabulary only")
 
 
-def _sources(files: Sequence[str]) -> list[FileSource]:
+def text_sources(files: Sequence[str]) -> list[FileSource]:
     """A source for each file. Raises BraidError naming all that are not there."""
     found = {name: _matching(name) for name in files}
     if missing := [name for name, paths in found.items() if not paths]:
