@@ -94,7 +94,10 @@ def vocab_adapt(
     out: Annotated[Path, typer.Option(help="Where the adapted model goes.", show_default=False)],
     corpus: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Text whose tokens stay; patterns in quotes; may be repeated."),
+        typer.Option(
+            metavar="FILE",
+            help="Text whose tokens stay (with --vocab: to measure on); may be repeated.",
+        ),
     ] = None,
     vocab: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The vocabulary to have: a tokenizer directory, or its file.")
@@ -132,8 +135,8 @@ def vocab_adapt(
     if vocab is not None:
         made = f"{done.made:,} made of their pieces, {done.unknown:,} of nothing that was known"
         print(f"rows: {done.kept:,} kept, {made}")
-    if done.coverage is not None:
-        print(f"{done.coverage:.3%} of the corpus' tokens are kept")
+    if done.known_after is not None:
+        print(f"known: {done.known_after:.3%} of the corpus' tokens, before {done.known_before:.3%}")
     before, after = done.bytes_before / 1e6, done.bytes_after / 1e6
     change = f"{abs(before - after):,.1f} MB {'less' if after <= before else 'more'}"
     print(f"weights: {after:,.1f} MB, before {before:,.1f} MB: {change}")

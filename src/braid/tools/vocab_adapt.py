@@ -54,8 +54,8 @@ _HEADS = ("cls.", "lm_head.", "predictions.", "vocab_projector.", "generator_lm_
 @dataclass(frozen=True)
 class Adapted:
     """What was made. *tokens_before*, *tokens_after*: sizes of the vocabularies; *kept*, *made*, *unknown*: as for
-    `braid.tools.vocab_rows.Origins`; *bytes_before*, *bytes_after*: of all weights; *coverage*: the share of the
-    corpus' tokens that are their own still (with a new vocabulary: that are not [UNK]); None without a corpus."""
+    `braid.tools.vocab_rows.Origins`; *bytes_before*, *bytes_after*: of all weights; *known_before*,
+    *known_after*: the share of the corpus' tokens that are not [UNK]; None without a corpus."""
 
     source: str
     tokens_before: int
@@ -65,7 +65,8 @@ class Adapted:
     unknown: int
     bytes_before: int
     bytes_after: int
-    coverage: float | None
+    known_before: float | None
+    known_after: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,12 @@ class Counts:
 
     tokens: np.ndarray
     lines: list[str]
+
+    def known(self, tokenizer: Tokenizer, whole: Counts | None) -> float:
+        """The share of tokens that are not [UNK], of all those of *whole*."""
+        assert whole is not None
+        unknown = 0 if tokenizer.unk_id is None else self.tokens[tokenizer.unk_id]
+        return float((self.tokens.sum() - unknown) / whole.tokens.sum())
 
 
 def adapt_vocab(
@@ -88,14 +95,15 @@ def adapt_vocab(
     overwrite: bool = False,
 ) -> Adapted:
     """Write the run directory or encoder *source* to *out* with another vocabulary: with the tokens of its own that
-    *corpus* (files, patterns) holds at least *min_frequency* times, or with that of a tokenizer *vocab*.
+    *corpus* (files, patterns) holds at least *min_frequency* times, or with that of a tokenizer *vocab* (of which a
+    corpus then only says how well it fits).
 
     Rows of tokens that stay are bitwise the same; a new token's is the mean of its pieces'. All that has a row per
     token follows: embeddings, outputs of language models, biases. *columns*: where the text is, in files that have
     several; *characters*: count characters that stand alone too, as tagging by characters reads them (a run that has
     such a task does it by itself). Raises BraidError for what does not fit, before anything is written."""
-    if bool(corpus) == (vocab is not None):
-        raise BraidError("give either --corpus FILES, whose tokens stay, or --vocab, the vocabulary to have")
+    if not corpus and vocab is None:
+        raise BraidError("give --corpus FILES, whose tokens stay, or --vocab, the vocabulary to have")
     source = directory_of(source)
     _check_out(out, source, overwrite=overwrite)
     folder = encoder_directory(source)
@@ -104,16 +112,17 @@ def adapt_vocab(
         spec.labelled.reads(spec.facts)[1] == "characters" for spec in loaded.network.specs.values() if spec.predicts
     )
     old = loaded.tokenizer
+    counts = _count(old, corpus, columns, characters=apart) if corpus else None
     if vocab is None:
-        counts = _count(old, corpus, columns, characters=apart)
+        assert counts is not None
         made = shrunk(old, np.flatnonzero(counts.tokens >= max(1, min_frequency)).tolist())
         _check_same(old, made, counts.lines)
         new, found = made.tokenizer, Origins([[number] for number in made.kept], len(made.kept), 0, 0)
-        stays = counts.tokens[made.kept].sum() - (counts.tokens[old.unk_id] if old.unk_id is not None else 0)
-        coverage: float | None = float(stays / max(1, counts.tokens.sum()))
+        after: Counts | None = Counts(counts.tokens[made.kept], [])
     else:
-        new, coverage = _new_tokenizer(vocab, old), None
+        new = _new_tokenizer(vocab, old)
         found = origins(old, new)
+        after = _count(new, corpus, columns, characters=apart) if corpus else None
     _check_padding(loaded, new, folder)
     size = len(found.rows)
     replace_directory(out, lambda there: _write(there, source, folder, loaded, new, found))
@@ -126,7 +135,8 @@ def adapt_vocab(
         unknown=found.unknown,
         bytes_before=_weight(source),
         bytes_after=_weight(out),
-        coverage=coverage,
+        known_before=None if counts is None else counts.known(old, counts),
+        known_after=None if after is None else after.known(new, counts if vocab is None else after),
     )
     write_json(out / MARK, {**asdict(done), "source": source.name})
     return done
