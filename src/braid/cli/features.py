@@ -104,6 +104,7 @@ def nearest(
 
     import braid
     from braid.data.progress import counting
+    from braid.predict.nearest import known_words
     from braid.predict.neighbour_table import render, word_list, word_pairs
 
     if contexts is not None and (words or sentence is not None):
@@ -114,11 +115,16 @@ def nearest(
     if sentence is not None:
         pairs = [(sentence, word) for word in given]
     model = braid.load(run)
+    if listed is not None:
+        listed, unknown = known_words(listed, model.tokenizer)
+        if unknown:
+            print(f"{unknown:,} candidates are left out: the vocabulary has no piece of them", file=sys.stderr)
     with counting() as told:
         found = model.nearest(given if pairs is None else pairs, candidates=listed, top=top, layer=layer, told=told)
     if as_json:
         for one in found:
             print(json.dumps(one.to_json(), ensure_ascii=False))
     else:
-        for table in render(found):
-            console().print(table)
+        for part in render(found):
+            # A sentence may hold what rich takes for markup.
+            console().print(part, markup=False, highlight=False)

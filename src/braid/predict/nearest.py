@@ -88,14 +88,14 @@ def word_vectors(words: Sequence[str], tokenizer: Tokenizer, table_VM: np.ndarra
 def by_table(
     words: Sequence[str], tokenizer: Tokenizer, table_VM: np.ndarray, *, candidates: Sequence[str] | None, top: int
 ) -> list[Neighbours]:
-    """The *top* candidates (None: the words of the vocabulary) nearest to each word, by the cosine of their vectors in
-    the table [V, M]; the word itself is not one. Raises BraidError for unknown words."""
+    """The *top* candidates (None: the words of the vocabulary; unknown ones are left out) nearest to each word, by the
+    cosine of their vectors in the table [V, M]; the word itself is not one. Raises BraidError for unknown words."""
     vectors = word_vectors(words, tokenizer, table_VM)
     if candidates is None:
         known = vocabulary_words(tokenizer)
         names, candidate_CM = list(known), table_VM[list(known.values())]
     else:
-        names = _distinct(candidates)
+        names, _ = known_words(candidates, tokenizer)
         candidate_CM = word_vectors(names, tokenizer, table_VM)
     cosines = _unit(vectors) @ _unit(candidate_CM).T
     return [Neighbours(word, _best(word, names, row, top)) for word, row in zip(words, cosines, strict=True)]
@@ -111,13 +111,17 @@ def in_context(
     layer: int = -1,
     told: Told = lambda doing, done, total: None,
 ) -> Neighbours:
-    """The *top* candidates (None: the words of the vocabulary) that, put where *word* stands in a text, have hidden
+    """The *top* candidates (None: the words of the vocabulary; unknown ones are left out) that, put where *word* stands in a text, have hidden
     states of a *layer* there that are nearest to the word's own: the mean over each one's pieces, by cosine.
 
     Of several places the first counts at which the tokenizer cuts the word out. Raises BraidError where there is
     none."""
     check_layer(reader.network, layer)
-    names = [name for name in _distinct(candidates or list(vocabulary_words(reader.tokenizer))) if name != word]
+    if candidates is None:
+        names = list(vocabulary_words(reader.tokenizer))
+    else:
+        names, _ = known_words(candidates, reader.tokenizer)
+    names = [name for name in names if name != word]
     start = _place(reader, text, word)
     own_D = next(_states(reader, [text], [(start, len(word))], layer))
     assert own_D is not None
@@ -189,8 +193,13 @@ def _best(word: str, names: Sequence[str], cosines: np.ndarray, top: int) -> tup
     return tuple(kept[:top])
 
 
-def _distinct(words: Sequence[str]) -> list[str]:
-    found = list(dict.fromkeys(word.strip() for word in words if word.strip()))
-    if not found:
-        raise BraidError("there are no candidates")
-    return found
+def known_words(words: Sequence[str], tokenizer: Tokenizer) -> tuple[list[str], int]:
+    """Words without repetitions and special tokens, as far as the vocabulary has pieces of them; and of how many it has
+    none. Raises BraidError where it knows none at all."""
+    special = set(tokenizer.tokens(sorted(tokenizer.special_ids)))
+    names = list(dict.fromkeys(word.strip() for word in words if word.strip() and word.strip() not in special))
+    pieces = tokenizer.encode_ids([_spoken(name) for name in names])
+    known = [name for name, ids in zip(names, pieces, strict=True) if (ids != tokenizer.unk_id).any()]
+    if not known:
+        raise BraidError(f"the vocabulary knows none of the candidates ({len(names):,} words)")
+    return known, len(names) - len(known)

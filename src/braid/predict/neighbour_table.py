@@ -16,13 +16,15 @@ COLUMNS = 5
 """Words beside each other."""
 
 
-def render(found: Sequence[Neighbours]) -> Iterator[Table]:
-    """Tables with a column for each word: its neighbours, the nearest first, and their cosines; one for each
-    sentence."""
+def render(found: Sequence[Neighbours]) -> Iterator[Table | str]:
+    """Tables with a column for each word: its neighbours, the nearest first, and their cosines; each sentence in front
+    of its own."""
     for text, group in groupby(found, key=lambda one: one.text):
         here = list(group)
+        if text is not None:
+            yield text
         for some in (here[first : first + COLUMNS] for first in range(0, len(here), COLUMNS)):
-            table = Table(title=None if text is None else f"in: {text}", title_justify="left", title_style="")
+            table = Table()
             table.add_column("#", justify="right")
             for one in some:
                 table.add_column(one.word)
