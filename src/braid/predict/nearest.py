@@ -111,8 +111,9 @@ def in_context(
     layer: int = -1,
     told: Told = lambda doing, done, total: None,
 ) -> Neighbours:
-    """The *top* candidates (None: the words of the vocabulary; unknown ones are left out) that, put where *word* stands in a text, have hidden
-    states of a *layer* there that are nearest to the word's own: the mean over each one's pieces, by cosine.
+    """The *top* candidates (None: the words of the vocabulary; unknown ones are left out) that, put where *word* stands
+    in a text, have hidden states of a *layer* there that are nearest to the word's own, by cosine: the mean over each
+    one's pieces.
 
     Of several places the first counts at which the tokenizer cuts the word out. Raises BraidError where there is
     none."""
