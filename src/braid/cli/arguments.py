@@ -19,6 +19,10 @@ Overrides = Annotated[
     typer.Argument(help="Changes to the recipe: train.lr=3e-5 tasks.ner.crf=true", show_default=False),
 ]
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(help="A run directory, or one in transformers' layout (also package:NAME/dir).", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from braid.cli.arguments import AsJson, console
+from braid.cli.arguments import AsJson, ModelArgument, console
 from braid.errors import BraidError
 
-ModelArgument = Annotated[
-    Path,
-    typer.Argument(help="A run directory, or one in transformers' layout (also package:NAME/dir).", show_default=False),
-]
 Layer = Annotated[
     int | None, typer.Option(help="Which layer: 0 the embeddings, 1 the first, -1 the last.", show_default=False)
 ]

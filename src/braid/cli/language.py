@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument
+from braid.cli.arguments import AsJson, ModelArgument, Overrides, RecipeArgument, RunArgument
 
 
 def prepare(
@@ -83,7 +83,7 @@ def generate(
 
 
 def cloze(
-    run: RunArgument,
+    run: ModelArgument,
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts with [MASK]; without any, lines of standard input.")
     ] = None,

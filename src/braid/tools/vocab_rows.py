@@ -5,7 +5,7 @@ Shape legend: V tokens of the old vocabulary, W of the new one, M size of a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,8 @@ def origins(old: Tokenizer, new: Tokenizer) -> Origins:
     special tokens are the same by what they do ([CLS], <s>). Any other is cut by the old tokenizer, and gets the
     mean of its pieces; the row of the unknown token, where nothing of it is known."""
     ids = old.rust.get_vocab(with_added_tokens=True)
-    same, unk = style_of(old) == style_of(new), old.unk_id
+    style, unk = style_of(new), old.unk_id
+    same = style_of(old) == style
     roles = {_role(new, role): _role(old, role) for role in USUAL_NAMES}
     rows: list[list[int]] = []
     kept = made = unknown = 0
@@ -47,7 +48,8 @@ def origins(old: Tokenizer, new: Tokenizer) -> Origins:
             rows.append([own])
             kept += 1
             continue
-        pieces = [] if number in new.special_ids else [p for p in _pieces(old, new, number, same=same) if p != unk]
+        cut = [] if number in new.special_ids else _pieces(old, ids, new, number, style, same=same)
+        pieces = [piece for piece in cut if piece != unk]
         made, unknown = made + bool(pieces), unknown + (not pieces)
         rows.append(pieces or ([] if unk is None else [unk]))
     return Origins(rows, kept, made, unknown)
@@ -74,13 +76,14 @@ def _role(tokenizer: Tokenizer, role: str) -> int | None:
     return found[role]
 
 
-def _pieces(old: Tokenizer, new: Tokenizer, number: int, *, same: bool) -> Sequence[int]:
-    """What the old tokenizer makes of a token of the new one."""
+def _pieces(
+    old: Tokenizer, ids: Mapping[str, int], new: Tokenizer, number: int, style: Style, *, same: bool
+) -> Sequence[int]:
+    """What the old tokenizer, whose tokens are *ids*, makes of a token of the new one."""
     token = new.tokens([number])[0]
-    style = style_of(new)
     if style == "wordpiece" and token.startswith("##"):
         inner = token.removeprefix("##")
-        return _continuing(old, inner) if same else _encoded(old, inner)
+        return _continuing(old, ids, inner) if same else _encoded(old, inner)
     if style in ("bytes", "spaces"):
         text = new.decode([number])
         if same and (style == "spaces" or "\ufffd" in text):
@@ -99,9 +102,8 @@ def _normal(tokenizer: Tokenizer, token: str) -> str:
     return token if normaliser is None else str(normaliser.normalize_str(token))
 
 
-def _continuing(tokenizer: Tokenizer, inner: str) -> list[int]:
+def _continuing(tokenizer: Tokenizer, ids: Mapping[str, int], inner: str) -> list[int]:
     """Pieces of what continues a word, the longest that fit first (WordPiece); none where some of it is unknown."""
-    ids = tokenizer.rust.get_vocab()
     text, found, at = _normal(tokenizer, inner).strip(), [], 0
     while at < len(text):
         end = next((end for end in range(len(text), at, -1) if f"##{text[at:end]}" in ids), None)
