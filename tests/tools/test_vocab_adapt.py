@@ -146,7 +146,8 @@ def test_byte_pairs_keep_what_lies_between_and_every_byte() -> None:
     assert made.vocab_size < tokenizer.vocab_size
 
 
-def test_sentencepiece_byte_pairs_and_unigrams_are_shrunk(real_data: Path) -> None:
+@pytest.mark.data
+def test_a_sentencepiece_model_is_shrunk(real_data: Path) -> None:
     whole = tokenizer_from_vocab(real_data / "uer_models" / "cluecorpussmall_spm.model")
     lines = (real_data / "uer_misc" / "cloze_input.txt").read_text(encoding="utf-8").splitlines()
     used = {int(number) for row in whole.encode_ids(lines) for number in row}
