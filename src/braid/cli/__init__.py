@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from braid.cli.converting import convert
-from braid.cli.files import average, inspect
 from braid.cli.features import embed, embeddings, nearest
+from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
