@@ -18,7 +18,7 @@ from braid.model.precision import fast_bfloat16
 
 MAX_LENGTH = 128
 BATCH = 32
-WARMUP = 10
+WARMUP = 20
 SIZES = Sizes()
 RATIOS = {"vs_tuned": "tuned Trainer", "vs_default": "Trainer", "of_limit": "limit"}
 
