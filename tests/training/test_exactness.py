@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import tiny
 from braid.balancing.sum import Sum
+from braid.checkpoint.state import newest_state, read_progress
 from braid.config.training import FreezeConfig, TrainConfig
 from braid.data.example import Example
 from braid.data.groups import make_batch
@@ -128,29 +129,35 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 7, 13])
-def test_a_resumed_run_is_bitwise_the_uninterrupted_one(mixed: Any, tmp_path: Path, stop_at: int) -> None:
-    """Mid-epoch, at the end of an epoch, with dropout and accumulation; the stop comes by a signal."""
-    from braid.checkpoint.state import newest_state, read_progress
-
-    options = {"epochs": 3, "accumulate": 2, "encoder": {"dropout": 0.1}}
-    straight = trainer_of(mixed, tmp_path / "a", **options)
-    straight.train()
+def stopped_and_resumed(mixed: Any, run: Path, stop_at: int, **options: Any) -> tuple[Trainer, Trainer]:
+    """A trainer that a signal stopped after a step, and one that has its state, in a process that drew other numbers
+    meanwhile."""
 
     class Stopper(Silent):
         def step(self, info: Any) -> None:
             if info.step == stop_at:
                 first.stopping.number = 15
 
-    first = trainer_of(mixed, tmp_path / "b", **options)
+    first = trainer_of(mixed, run, **options)
     first.display = Stopper()
     with pytest.raises(Interrupted):
         first.train()
-    second = trainer_of(mixed, tmp_path / "b", **options)
+    second = trainer_of(mixed, run, **options)
     torch.manual_seed(99)
-    state = newest_state(tmp_path / "b")
+    state = newest_state(run)
     assert state is not None
     second.resume(state, read_progress(state))
+    return first, second
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7, 13])
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(mixed: Any, tmp_path: Path, stop_at: int) -> None:
+    """Mid-epoch, at the end of an epoch, with dropout and accumulation; the stop comes by a signal."""
+    options = {"epochs": 3, "accumulate": 2, "encoder": {"dropout": 0.1}}
+    straight = trainer_of(mixed, tmp_path / "a", **options)
+    straight.train()
+
+    _, second = stopped_and_resumed(mixed, tmp_path / "b", stop_at, **options)
     result = second.train()
     assert result.steps == straight.progress.step
     expected, found = weights(straight), weights(second)

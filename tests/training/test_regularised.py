@@ -12,16 +12,15 @@ import torch
 
 import tiny
 from braid.balancing.sum import Sum
-from braid.checkpoint.state import newest_state, read_progress
 from braid.config.families import RegulariserConfig, TaskConfig
 from braid.config.recipe import Recipe
 from braid.config.training import TrainConfig
 from braid.data.groups import make_batch
-from braid.errors import Interrupted, RecipeError, RunDirectoryError
+from braid.errors import RecipeError, RunDirectoryError
 from braid.model.network import BraidModel
 from braid.training.regularised import Regularised
 from braid.training.regularisers.base import Regulariser
-from training.test_exactness import Silent, gradients, mixed_data, trainer_of, weights
+from training.test_exactness import gradients, mixed_data, stopped_and_resumed, trainer_of, weights
 
 NAMES = list(RegulariserConfig.variants())
 MASKS = {"encoder": {"dropout": 0.1}}
@@ -107,20 +106,7 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(mixed: Any, tmp_path: Pa
     straight = trainer_of(mixed, tmp_path / "a", **options)
     straight.train()
 
-    class Stopper(Silent):
-        def step(self, info: Any) -> None:
-            if info.step == 5:
-                first.stopping.number = 15
-
-    first = trainer_of(mixed, tmp_path / "b", **options)
-    first.display = Stopper()
-    with pytest.raises(Interrupted):
-        first.train()
-    second = trainer_of(mixed, tmp_path / "b", **options)
-    torch.manual_seed(99)
-    state = newest_state(tmp_path / "b")
-    assert state is not None
-    second.resume(state, read_progress(state))
+    first, second = stopped_and_resumed(mixed, tmp_path / "b", 5, **options)
     second.train()
     expected, found = weights(straight), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from braid.checkpoint.files import write_bytes, write_json
-from braid.checkpoint.model_files import save_encoder, save_tasks
 from braid.checkpoint.state import load_weights
 from braid.config.recipe import Recipe
 from braid.errors import BraidError, Problem, ProblemsError
 from braid.model.corpora import learn_text, text_facts
 from braid.model.network import BraidModel, TaskSpec
 from braid.parallel.world import ALONE
-from braid.run.build import Parts, build_parts
+from braid.run.build import Parts, build_parts, write_model
 from braid.run.dataset import learn, read_data, task_of, with_tokenizer
 from braid.run.train import environment
 from braid.tools.average import Average, Ingredient
@@ -89,18 +88,6 @@ def _rebuilt(run: Path) -> tuple[Recipe, Parts, BraidModel]:
 
 def _write_run(state: Path, recipe: Recipe, parts: Parts, model: BraidModel, folder: Path) -> None:
     load_weights(state, model)
-    for _, head in model.heads():
-        if isinstance(pooler := getattr(head, "pooler", None), tuple):
-            model.encoder.keep_pooler(*pooler)
-    sha256 = save_encoder(
-        folder,
-        model.encoder,
-        recipe.encoder,
-        parts.tokenizer,
-        max_length=parts.max_length,
-        stride=parts.stride,
-        precision=recipe.train.precision,
-    )
-    save_tasks(folder, model, sha256)
+    write_model(folder, recipe, parts, model)
     write_bytes(folder / "recipe.yaml", recipe.to_yaml().encode())
     write_json(folder / "environment.json", environment(recipe, ALONE))

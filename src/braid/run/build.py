@@ -1,10 +1,11 @@
-"""Recipe -> tokenizer and encoder."""
+"""Recipe -> tokenizer and encoder; and back, a trained model -> its files."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from braid.checkpoint.model_files import save_encoder, save_tasks
 from braid.config.recipe import Recipe
 from braid.data.tokens import Tokenizer
 from braid.data.vocabularies import load_tokenizer, tokenizer_from_vocab, train
@@ -12,6 +13,7 @@ from braid.encoders.base import Encoder, EncoderVariant
 from braid.encoders.pretrained import locate
 from braid.errors import BraidError
 from braid.model.corpora import sample_documents
+from braid.model.network import BraidModel
 from braid.parallel.world import ALONE, World
 from braid.run.dataset import ReadData, label_texts, sample_texts
 
@@ -71,3 +73,20 @@ def build_parts(recipe: Recipe, data: ReadData, world: World = ALONE) -> Parts:
     if stride > max_length // 2:
         raise BraidError(f"encoder.stride: {stride} is more than half of max_length {max_length}")
     return Parts(tokenizer, encoder, max_length, stride, directory)
+
+
+def write_model(directory: Path, recipe: Recipe, parts: Parts, model: BraidModel) -> None:
+    """Write `encoder/` and `tasks/` of a run."""
+    for _, head in model.heads():
+        if isinstance(pooler := getattr(head, "pooler", None), tuple):
+            model.encoder.keep_pooler(*pooler)
+    sha256 = save_encoder(
+        directory,
+        model.encoder,
+        recipe.encoder,
+        parts.tokenizer,
+        max_length=parts.max_length,
+        stride=parts.stride,
+        precision=recipe.train.precision,
+    )
+    save_tasks(directory, model, sha256)

@@ -17,7 +17,7 @@ import torch
 import braid
 from braid.balancing.base import Balancer
 from braid.checkpoint.files import read_json, write_bytes, write_json
-from braid.checkpoint.model_files import carry_heads, save_encoder, save_tasks
+from braid.checkpoint.model_files import carry_heads
 from braid.checkpoint.state import newest_state, read_progress
 from braid.config.recipe import Recipe
 from braid.data.groups import GroupData
@@ -42,7 +42,7 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.parallel.join import joined
 from braid.parallel.world import World
-from braid.run.build import Parts, build_parts
+from braid.run.build import Parts, build_parts, write_model
 from braid.run.course import WatchedFiles, check_course, course, differences
 from braid.run.dataset import (
     ReadData,
@@ -240,20 +240,8 @@ def _finish(
     trainer: Trainer,
 ) -> Run:
     model, world = trainer.model, trainer.world
-    for _, head in model.heads():
-        if isinstance(pooler := getattr(head, "pooler", None), tuple):
-            model.encoder.keep_pooler(*pooler)
     if world.first:
-        sha256 = save_encoder(
-            directory,
-            model.encoder,
-            recipe.encoder,
-            parts.tokenizer,
-            max_length=parts.max_length,
-            stride=parts.stride,
-            precision=recipe.train.precision,
-        )
-        save_tasks(directory, model, sha256)
+        write_model(directory, recipe, parts, model)
     # The best weights were measured on dev when they were found to be the best.
     known = {} if result.best is None else {"dev": result.best["dev"]}
     figures: dict[str, Any] = {
