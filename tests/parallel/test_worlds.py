@@ -85,6 +85,15 @@ def test_any_division_of_a_batch_trains_the_same(
             assert scores[task] == pytest.approx(scores_alone[task], abs=1e-4)
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_student_learns_the_same_in_several_processes(tmp_path: Path, parallel: str) -> None:
+    expected = trained(tmp_path / "one", 1, teach=True)
+    found = trained(tmp_path / "two", 2, teach=True, parallel=parallel, accumulate=2)
+    assert any("layers.weight" in name and "training_only" in name for name in expected[1])
+    assert_same(found[0], expected[0], 1e-5)
+    assert_same(found[1], expected[1], 1e-4)
+
+
 @pytest.mark.parametrize(
     "course",
     [

@@ -19,11 +19,14 @@ from braid.checkpoint.state import newest_state, read_progress
 from braid.data.groups import make_batch
 from braid.data.plan import split_step
 from braid.errors import BraidError, Interrupted
+from braid.model.network import BraidModel
 from braid.optim.groups import named_parameters
 from braid.parallel.join import joined
 from braid.parallel.world import World
+from braid.training.distillation.objective import Distillation
 from braid.training.engine import padded
 from braid.training.trainer import Trainer
+from training.distillation.test_objective import made, teacher_of
 from training.test_exactness import Silent, mixed_data, trainer_of
 
 STEP = [(0, row) for row in range(24)] + [(1, row) for row in range(24)] + [(2, 0)]
@@ -53,17 +56,29 @@ def gradient(trainer: Trainer, world: World, accumulate: int) -> dict[str, torch
     norm = trainer.engine.norm(float("inf"))
     found = {
         name: whole(parameter.grad)
-        for name, parameter in named_parameters(trainer.model.encoder, trainer.heads)
+        for name, parameter in [
+            *named_parameters(trainer.model.encoder, trainer.heads),
+            *trainer.model.training_only.named_parameters(),
+        ]
         if parameter.grad is not None
     }
     trainer.optimizer.zero_grad(set_to_none=True)
     return {**found, "norm": torch.tensor(norm)}
 
 
+def taught(model: BraidModel) -> Distillation:
+    """Two teachers, one of which one process has no row for; hidden states are mapped to other widths."""
+    mixed = mixed_data()
+    teachers = [teacher_of(mixed, ["label", "tags"]), teacher_of(mixed, ["score"], seed=8, hidden_size=24)]
+    return made(mixed, model, teachers, hidden="uniform")
+
+
 def work(options: dict[str, Any]) -> None:
     out = Path(options.pop("out"))
     resume, stop = options.pop("resume", False), options.pop("stop", None)
     fail = options.pop("fail", None)
+    if options.pop("teach", False):
+        options["objective_of"] = taught
     with joined() as world:
         if fail == world.rank:
             raise BraidError("this process has had enough")

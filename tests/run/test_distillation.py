@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 import braid
 from braid.cli import app
 from braid.data.example import Example
+from braid.errors import BraidError
 from braid.predict.inputs import chunked
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64, "max_length": 32}
@@ -68,6 +70,15 @@ def test_predicted_rows_with_logits_train_a_student(tmp_path: Path) -> None:
         own["topics"],
     )
     assert told["mood"]["logits"] == first["mood"]["logits"]
+    # Numbers too, and spans, which become a tag for each word as the logits are.
+    more = {"words": rows[0]["words"], "grade": 4.5, "marks": [{"start": 4, "end": 8, "label": "THING"}]}
+    both = braid.load(teacher.directory)(more, logits=True).to_json()
+    assert both["grade"]["value"] == 4.5
+    assert both["grade"]["logits"] == pytest.approx(first["grade"]["value"], abs=1e-4)
+    assert both["marks"]["tags"] == ["O", "B-THING", "O", "O"]
+    cut = {"words": rows[0]["words"], "marks": ["O", "O"]}
+    with pytest.raises(BraidError, match="task 'marks': the row's own label cannot be kept: 2 tags for 4 words"):
+        braid.load(teacher.directory)(cut, logits=True)
     alone = {"words": rows[0]["words"], "label": "neg"}
     assert braid.load(teacher.directory)(alone, ["mood"], logits=True).to_json()["mood"]["label"] == "neg"
 

@@ -31,6 +31,22 @@ def test_targets_are_scaled_by_the_training_mean_and_deviation():
     assert Regression().encode(5, EXAMPLE, window(number=1), facts) is None
 
 
+def test_a_teachers_number_counts_beside_a_rows_own():
+    facts = learn([{"value": 1, "logits": 1.5}, 3, {"logits": 5.0}], scale=False)
+    assert facts == {"mean": 0.0, "std": 1.0, "soft": True}
+    task = Regression(scale=False, soft={"alpha": 0.25})
+    rows = [{"value": 1, "logits": 1.5}, 3, {"logits": 5.0}]
+    made = [task.encode(row, EXAMPLE, window(), facts) for row in rows]
+    assert [{key: values.tolist() for key, values in target.items()} for target in made] == [
+        {"value": [1.0], "teacher": [1.5]},
+        {"value": [3.0], "teacher": []},
+        {"value": [5.0], "teacher": [5.0]},
+    ]
+    logits = torch.tensor([[2.0], [2.0], [2.0]])
+    loss = task.make_head(facts, 8).loss(logits, pack_targets([0, 1, 2], made, count=3))
+    assert loss.item() == pytest.approx(0.75 * 1 + 0.25 * 0.25 + 1 + 9)
+
+
 def test_without_scale_targets_are_as_they_are():
     facts = learn([1, 3, 5], scale=False)
     assert Regression(scale=False).encode(5, EXAMPLE, window(), facts)["value"].tolist() == [5.0]

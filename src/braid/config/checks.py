@@ -122,6 +122,21 @@ def _option(config: Any, name: str) -> Any:
     return config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
 
 
+def teacher_problems(given: Mapping[str, Any]) -> list[Problem]:
+    """Teachers of tasks that do not exist."""
+    distill, tasks = given.get("distill"), given.get("tasks")
+    teachers = distill.get("teachers") if isinstance(distill, Mapping) else getattr(distill, "teachers", None)
+    if not isinstance(teachers, Mapping) or not isinstance(tasks, Mapping):
+        return []
+    out = []
+    for name in map(str, teachers):
+        if name not in tasks:
+            path: KeyPath = ("distill", "teachers", name)
+            what = f"there is no task {name!r}: {did_you_mean(name, map(str, tasks))}"
+            out.append(Problem(what=what, key=dotted(path), path=path))
+    return out
+
+
 def _needs_data(task: Any) -> bool:
     """Whether a task must have data of its own; so does one of a type that is not known."""
     kind = task.get("type") if isinstance(task, Mapping) else getattr(task, "type", None)

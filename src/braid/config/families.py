@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -118,6 +118,10 @@ class EncoderConfig(Variant):
     pretrained: str | None = None
     """A local directory in transformers' layout, a Braid run directory, or a hub id. None: from scratch."""
 
+    keep_layers: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    """Start from these layers of `pretrained` alone, counted from 1, as a small student of a large teacher does:
+    `[2, 4, 6]` of six. None: from all."""
+
     max_length: int | None = Field(default=None, ge=8)
     """Longest row in tokens, special tokens included. None: 512, or what the encoder's positions allow if less."""
 
@@ -138,6 +142,13 @@ class EncoderConfig(Variant):
     lowercase: bool | None = None
     """Whether a trained vocabulary, or a vocab.txt, folds case (and accents, of word pieces, as BERT's uncased and
     Chinese ones do). None: yes, but a trained `bpe` keeps every string as it is."""
+
+    @field_validator("keep_layers")
+    @classmethod
+    def _in_order(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and value != sorted(set(value)):
+            raise ValueError("name each layer once, from the lowest up")
+        return value
 
 
 class DataConfig(Config):

@@ -19,8 +19,10 @@ from braid.config.checks import (
     plugin_problems,
     regulariser_problems,
     task_name_problems,
+    teacher_problems,
 )
 from braid.config.checks import missing_files as _missing_files
+from braid.config.distillation import DistillConfig
 from braid.config.families import EncoderConfig, TaskConfig
 from braid.config.loading import Document, dump, read_document
 from braid.config.overrides import Overridden
@@ -62,6 +64,9 @@ class Recipe(Config):
     train: TrainConfig = Field(default_factory=TrainConfig)
     """How the model is trained."""
 
+    distill: DistillConfig | None = None
+    """Teachers of its tasks. None: they learn from their rows alone."""
+
     out: str = Field(default_factory=lambda data: f"runs/{data.get('name')}", min_length=1)
     """The run directory. Left out: `runs/NAME`."""
 
@@ -93,6 +98,7 @@ class Recipe(Config):
         problems += task_name_problems(given.get("tasks"))
         problems += chain_problems(given)
         problems += regulariser_problems(given)
+        problems += teacher_problems(given)
         if problems:
             raise RecipeError(problems, title=_title("the recipe", problems))
         assert recipe is not None
@@ -160,7 +166,7 @@ class Recipe(Config):
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
 
-_OPTIONAL = ("name", "chain", "out", "train", "plugins")
+_OPTIONAL = ("name", "chain", "out", "train", "plugins", "distill")
 """Keys that mean their default where they are left empty."""
 
 

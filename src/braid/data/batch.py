@@ -20,7 +20,8 @@ class Targets:
 
     *rows* [R]: which rows of the batch have a label, ascending. *values*: key -> flat [N]; *cu*: key -> [R+1]
     offsets into it. *count*: what the task's loss is divided by (rows, words, ...), for this batch alone.
-    *examples* [R]: equal for rows of one example (its windows, options, ...), counted from 0 without gaps.
+    *examples* [R]: equal for rows of one example (its windows, options, ...), counted from 0 without gaps. *counts*
+    [R]: what each row adds to *count*; None: 1.
     """
 
     rows: Tensor
@@ -28,6 +29,7 @@ class Targets:
     cu: dict[str, Tensor]
     count: int
     examples: Tensor
+    counts: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Batch:
                     cu={key: move(value) for key, value in target.cu.items()},
                     count=target.count,
                     examples=move(target.examples),
+                    counts=None if target.counts is None else move(target.counts),
                 )
                 for name, target in self.targets.items()
             },

@@ -215,6 +215,7 @@ def make_batch(
             found,
             [rows[place].targets[task][0] for place in found],
             count=sum(rows[place].targets[task][1] for place in found),
+            counts=[rows[place].targets[task][1] for place in found],
             examples=[(step[place][0], int(groups[step[place][0]].rows.example[step[place][1]])) for place in found],
         )
         for task, found in places.items()

@@ -157,6 +157,7 @@ def pack_targets(
     *,
     count: int,
     examples: Sequence[Hashable] | None = None,
+    counts: Sequence[int] | None = None,
 ) -> Targets:
     """Targets of the batch rows `rows` (ascending), each a mapping of named 1-D arrays with the same names.
     *examples*: what tells rows of one example from those of another; None: each row is an example."""
@@ -171,8 +172,25 @@ def pack_targets(
     names = range(len(rows)) if examples is None else examples
     dense = [numbers.setdefault(name, len(numbers)) for name in names]
     return Targets(
-        rows=_long(np.asarray(rows)), values=values, cu=offsets, count=count, examples=_long(np.asarray(dense))
+        rows=_long(np.asarray(rows)),
+        values=values,
+        cu=offsets,
+        count=count,
+        examples=_long(np.asarray(dense)),
+        counts=None if counts is None else _long(np.asarray(counts)),
     )
+
+
+def select_rows(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Some rows (ascending) of a batch as a batch of their own, without targets, on the same device."""
+    device, bounds = batch.ids.device, batch.cu_seqlens.tolist()
+    ids, segments, words = (values.cpu().numpy() for values in (batch.ids, batch.segments, batch.words))
+    cu_words = batch.cu_words.tolist()
+    units = [words[cu_words[row] : cu_words[row + 1]] - bounds[row] for row in rows]
+    slices = [slice(bounds[row], bounds[row + 1]) for row in rows]
+    origins = [batch.origins[row] for row in rows] if batch.origins else []
+    packed = pack([ids[part] for part in slices], [segments[part] for part in slices], units, origins=origins)
+    return packed.to(device)
 
 
 def _long(array: np.ndarray) -> Tensor:

@@ -2,7 +2,8 @@
 
 *logits* (or *probabilities*) say how much a teacher gives to each label: a mapping from label to number, or
 `{"labels": [...], "values": [...]}`, where values may be a list of such lists (one for each word). Beside them may
-stand the hard label, under the key by which the task's predictions carry it.
+stand the hard label, under the key by which the task's predictions carry it. A number's teacher says a number:
+`{"value": 3.5, "logits": 3.1}`.
 
 Shape legend: C labels, U units.
 """

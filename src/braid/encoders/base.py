@@ -72,6 +72,11 @@ class Encoder(nn.Module, ABC):
         """Let a pooler [D, D], [D] that was trained go along with what is saved, where the layout has one."""
         return None
 
+    def keep(self, layers: Sequence[int]) -> None:
+        """Become the encoder of these of its layers alone (counted from 1, ascending). Raises BraidError where there
+        are none such, or an encoder cannot."""
+        raise BraidError("encoder.keep_layers: this encoder's layers cannot be taken out one by one")
+
     @property
     @abstractmethod
     def word_embeddings(self) -> Tensor:

@@ -56,6 +56,11 @@ class ModernBertEncoder(PackedEncoder):
         initialise(self, std, output_std=std / math.sqrt(2 * self.n_layers), cutoff=2.0)
 
     @property
+    def layer_count(self) -> str | None:
+        """None: whether a layer is local hangs on its number."""
+        return None
+
+    @property
     def word_embeddings(self) -> Tensor:
         """[V, D]."""
         return self.word.weight

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -73,6 +74,24 @@ class PackedEncoder(Encoder):
         if read is not None:
             hidden_TD = hidden_TD.new_zeros(tokens, hidden_TD.shape[1]).index_copy(0, read, hidden_TD)
         return hidden_TD, (*outputs, hidden_TD)
+
+    def keep(self, layers: Sequence[int]) -> None:
+        """As `Encoder.keep`; ALBERT's shared layers and those that know their number (ModernBERT's) cannot."""
+        count = self.layer_count
+        if self.shape.groups or count is None:
+            super().keep(layers)
+            return
+        if layers[-1] > self.n_layers:
+            raise BraidError(f"encoder.keep_layers: there is no layer {layers[-1]}; this encoder has {self.n_layers}")
+        self.layers = nn.ModuleList(self.layers[number - 1] for number in layers)
+        self.n_layers = len(layers)
+        self.shape = replace(self.shape, layers=len(layers))
+        self.config = {**self.config, count: len(layers)}
+
+    @property
+    def layer_count(self) -> str | None:
+        """What config.json calls the number of layers; None: it says more of them than their number."""
+        return next((key for key in ("num_hidden_layers", "n_layers", "n_layer") if key in self.config), None)
 
     def check_length(self, batch: Batch) -> None:
         """Raises BraidError for a row that is longer than the positions."""

@@ -62,6 +62,8 @@ class BraidModel(nn.Module):
         self._heads = nn.ModuleDict(
             {_key(name): spec.task.make_head(spec.facts, encoder.hidden_size) for name, spec in specs.items()}
         )
+        self.training_only = nn.ModuleDict()
+        """What training learns beside the model: saved with its state, and not in a run directory."""
         for name, head in self.heads():
             if specs[name].task.mix_layers:
                 head.mix = ScalarMix(encoder.n_states)

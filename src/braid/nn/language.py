@@ -5,11 +5,13 @@ Shape legend: N tokens to predict, D hidden size, M size of the word embeddings,
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from braid.nn.linear import Linear
-from braid.nn.projection import linear_cross_entropy
+from braid.nn.projection import linear_cross_entropy, linear_soft_loss
 from braid.nn.transformer import ACTIVATIONS
 
 
@@ -61,6 +63,13 @@ class TokenPredictor(nn.Module):
         """Of every token its cross-entropy in nats and whether (1 or 0) it was the most probable: [N, 2] in fp32."""
         nll_N, correct_N = linear_cross_entropy(self.transformed(hidden_ND), self.table(words_VM), self.bias, labels_N)
         return torch.stack([nll_N, correct_N.float()], dim=1)
+
+    def soft_loss(
+        self, hidden_ND: Tensor, words_VM: Tensor, teacher_NV: Tensor, kind: Literal["kl", "mse"], temperature: float
+    ) -> Tensor:
+        """How far the logits are from a teacher's, as `braid.nn.losses.soft_loss` says: [N]."""
+        given = self.transformed(hidden_ND), self.table(words_VM), self.bias
+        return linear_soft_loss(*given, teacher_NV, kind=kind, temperature=temperature)
 
     def logits(self, hidden_ND: Tensor, words_VM: Tensor) -> Tensor:
         """Logits [N, V] in fp32."""

@@ -5,13 +5,15 @@ Shape legend: N tokens to predict, C tokens of a chunk of them, V tokens of the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from braid.nn.linear import rounded
+from braid.nn.losses import soft_loss
 
 LOGITS = 2**24
 """Logits (64 MB in fp32) that exist at a time."""
@@ -27,6 +29,32 @@ def linear_cross_entropy(
     Every element of the cross-entropy must be used with the same weight, as in a sum or a mean."""
     nll_N, correct_N = _LinearCrossEntropy.apply(hidden_NM, weight_VM, bias_V, labels_N)
     return nll_N, correct_N
+
+
+def linear_soft_loss(
+    hidden_NM: Tensor,
+    weight_VM: Tensor,
+    bias_V: Tensor | None,
+    teacher_NV: Tensor,
+    *,
+    kind: Literal["kl", "mse"],
+    temperature: float,
+) -> Tensor:
+    """`soft_loss` [N] of `hidden @ weight.T + bias` and a teacher's logits; ours are computed chunk by chunk, and anew
+    for the gradient."""
+
+    def of(hidden_CM: Tensor, weight_VM: Tensor, bias_V: Tensor | None, teacher_CV: Tensor) -> Tensor:
+        logits_CV = F.linear(hidden_CM, weight_VM).float()
+        return soft_loss(
+            logits_CV if bias_V is None else logits_CV + bias_V, teacher_CV, kind=kind, temperature=temperature
+        )
+
+    size = max(1, LOGITS // len(weight_VM))
+    parts = [
+        checkpoint(of, hidden_CM, weight_VM, bias_V, teacher_CV, use_reentrant=False, preserve_rng_state=False)
+        for hidden_CM, teacher_CV in zip(hidden_NM.split(size), teacher_NV.split(size), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

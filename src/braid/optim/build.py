@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from braid.config.training import TrainConfig
@@ -13,9 +14,10 @@ from braid.optim.adamw import AdamW
 from braid.optim.groups import Heads, parameter_groups
 
 
-def build_optimizer(encoder: Encoder, heads: Heads, train: TrainConfig) -> Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, fused) or Adamax (Kingma & Ba 2015, section 7.1; MT-DNN's choice)."""
-    groups = parameter_groups(encoder, heads, train)
+def build_optimizer(encoder: Encoder, heads: Heads, train: TrainConfig, more: nn.Module | None = None) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, fused) or Adamax (Kingma & Ba 2015, section 7.1; MT-DNN's choice).
+    *more*: what is trained beside encoder and heads."""
+    groups = parameter_groups(encoder, heads, train, more)
     if train.optimizer == "adamax":
         return torch.optim.Adamax(groups, lr=train.lr, betas=train.betas, eps=train.eps)
     return AdamW(groups, lr=train.lr, betas=train.betas, eps=train.eps)

@@ -34,11 +34,14 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not any(part in tail for part in NO_DECAY)
 
 
-def parameter_groups(encoder: Encoder, heads: Heads, train: TrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    encoder: Encoder, heads: Heads, train: TrainConfig, more: nn.Module | None = None
+) -> list[dict[str, Any]]:
     """Groups for a torch optimiser, each with `params`, `names`, `lr`, `base_lr`, `weight_decay`.
 
     Encoder layer k of n gets lr * layer_decay ** (n - k) (layer-wise decay as in ELECTRA's fine-tuning; the
-    embeddings are layer 0); heads get their task's `lr`, else `head_lr`, else `lr`."""
+    embeddings are layer 0); heads get their task's `lr`, else `head_lr`, else `lr`. *more*: what else is trained, as a
+    head without an `lr`."""
     groups: dict[tuple[float, float], dict[str, Any]] = {}
 
     def add(name: str, parameter: nn.Parameter, lr: float) -> None:
@@ -54,6 +57,8 @@ def parameter_groups(encoder: Encoder, heads: Heads, train: TrainConfig) -> list
     for task, (config, head) in heads.items():
         for name, parameter in head.named_parameters():
             add(f"tasks.{task}.{name}", parameter, config.lr or train.head_lr or train.lr)
+    for name, parameter in more.named_parameters() if more is not None else ():
+        add(f"training_only.{name}", parameter, train.head_lr or train.lr)
     return list(groups.values())
 
 

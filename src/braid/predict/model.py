@@ -23,7 +23,7 @@ from braid.data.groups import GroupData
 from braid.data.prepare import prepare
 from braid.data.textfile import sha256_of
 from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
-from braid.errors import BraidError, did_you_mean
+from braid.errors import BraidError, LabelError, did_you_mean
 from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, sources_of, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
@@ -39,8 +39,10 @@ from braid.predict.nearest import Neighbours, by_table, in_context
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
 from braid.predict.whitening import Whitening
+from braid.tasks.base import Prediction
 from braid.tasks.clm import ClmHead
 from braid.tasks.mlm import MlmHead
+from braid.tasks.regression import Value
 
 Single = str | tuple[str, str] | dict[str, Any]
 """One input, told from a list of them."""
@@ -343,27 +345,36 @@ class Model:
             for (number, k, at), prediction in zip(order, predictions, strict=True):
                 results[number].predictions[task] = prediction
                 if logits:
-                    results[number].logits.update(self._logits(task, parts[k][1].values[at]))
-                    results[number].gold.update(self._gold(task, examples[number], alone=len(tasks) == 1))
+                    results[number].logits.update(self._logits(task, parts[k][1].values[at], prediction))
+                    own = self._gold(task, examples[number], parts[k][1].units[at], alone=len(tasks) == 1)
+                    results[number].gold.update(own)
         return results
 
-    def _logits(self, task: str, values: np.ndarray) -> dict[str, dict[str, Any]]:
+    def _logits(self, task: str, values: np.ndarray, prediction: Prediction) -> dict[str, Any]:
         """The logits of one example as a student's rows carry them; none for types that cannot learn from them."""
         spec = self.network.specs[task]
-        if "soft" not in spec.facts:
+        if not hasattr(spec.task, "soft"):
             return {}
+        if isinstance(prediction, Value):  # in the units of the labels, which any student understands
+            return {task: prediction.value}
         rows = values[0] if spec.task.layout == "joint" else values
         return {task: {"labels": spec.facts["labels"], "values": np.round(rows.astype(float), 5).tolist()}}
 
-    def _gold(self, task: str, example: Example, *, alone: bool) -> dict[str, dict[str, Any]]:
+    def _gold(self, task: str, example: Example, units: np.ndarray, *, alone: bool) -> dict[str, dict[str, Any]]:
         """The label that a row has itself, under the task's name or (where one task is predicted *alone*) as `label`:
         a student learns from it and from the logits, not from what the teacher took for the label."""
-        label = example.labels.get(task, example.labels.get("label") if alone else None)
-        key = self.network.specs[task].labelled.hard_key
-        if label is None or not key or isinstance(label, Mapping):
+        spec = self.network.specs[task]
+        key = spec.labelled.hard_key
+        label = example.labels.get(task, example.labels.get("label", example.labels.get("labels")) if alone else None)
+        label = label.get(key) if isinstance(label, Mapping) else label
+        if label is None or not key:
             return {}
-        if key == "tags" and not all(isinstance(tag, str) for tag in label):  # spans, which are not one a word
-            return {}
+        if key == "tags":  # spans too, which become one tag a unit, as the logits are
+            try:
+                label = spec.labelled.gold(label, example, units, spec.facts)
+            except LabelError as error:
+                place = f"{example.place}: " if example.place else ""
+                raise BraidError(f"{place}task {task!r}: the row's own label cannot be kept: {error}") from error
         return {task: {key: label}}
 
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:

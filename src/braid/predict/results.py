@@ -22,8 +22,8 @@ class Result(Mapping[str, Any]):
     query: str | None = None
     options: tuple[str, ...] | None = None
     predictions: dict[str, Prediction] = field(default_factory=dict)
-    logits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What rows carry for a student: task -> {"labels", "values"}, where logits were asked for."""
+    logits: dict[str, Any] = field(default_factory=dict)
+    """What rows carry for a student: task -> {"labels", "values"}, or a number, where logits were asked for."""
     gold: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The labels that rows had of their own, as a student's rows carry them beside the logits."""
 

@@ -56,8 +56,12 @@ def build_parts(recipe: Recipe, data: ReadData, world: World = ALONE) -> Parts:
     if world.size > 1:  # a trained vocabulary may differ where pieces tie
         rust, files = world.from_first((tokenizer.rust.to_str(), tokenizer.files))
         tokenizer = Tokenizer(type(tokenizer.rust).from_str(rust), files)
+    if variant.keep_layers is not None and directory is None:
+        raise BraidError("encoder.keep_layers: there is no `encoder.pretrained` whose layers could be kept")
     if directory is not None:
         encoder = variant.load(directory)
+        if variant.keep_layers is not None:
+            encoder.keep(variant.keep_layers)
     else:
         encoder = variant.build(vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id)
     if tokenizer.vocab_size > encoder.vocab_size:

@@ -7,7 +7,7 @@ from braid.data.groups import GroupData
 from braid.data.plan import Plan
 from braid.data.samplers.base import Sampler
 from braid.encoders.base import Encoder
-from braid.errors import DataError
+from braid.errors import BraidError, DataError, Problem
 from braid.model.corpora import CorpusReader, corpus_groups, fill_in, learn_text, preparing, text_facts, text_tasks
 from braid.model.network import BraidModel, TaskSpec
 from braid.run.build import build_parts
@@ -23,6 +23,7 @@ from braid.run.dataset import (
 )
 from braid.tools import check as look
 from braid.tools.check import Report
+from braid.training.distillation.teachers import load_teachers
 
 ACTIVATION_FLOATS = 34
 """Floats that a BERT layer keeps for its backward pass, per token and hidden unit (Korthikanti et al. 2022, arXiv
@@ -47,6 +48,12 @@ def check(recipe: Recipe) -> Report:
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
     specs = {name: TaskSpec(task_of(recipe, name), facts[name]) for names in data.groups for name in names}
+    if recipe.distill is not None:
+        taught, length = recipe.distill.teachers, parts.max_length
+        try:
+            load_teachers(taught, specs, parts.tokenizer, max_length=length, variant=recipe.encoder)
+        except BraidError as error:
+            look.collect(report, [Problem(what=str(error))])
     groups = {
         split: tokenised(recipe, data, facts, split, parts.tokenizer, max_length=parts.max_length, stride=parts.stride)
         for split in data.reads

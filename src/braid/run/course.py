@@ -13,6 +13,7 @@ from braid.data.corpus.rows import CorpusRows
 from braid.data.groups import GroupData
 from braid.errors import RunDirectoryError, shown
 from braid.run.dataset import ReadData
+from braid.training.distillation.teachers import Teacher
 
 HARMLESS = {
     "save_every", "keep", "log_every", "threads", "workers", "device", "eval_batch_tokens", "max_minutes",
@@ -24,12 +25,18 @@ SHOWN = 20
 """Differences that a message lists."""
 
 
-def course(recipe: Recipe, data: ReadData, groups: Sequence[GroupData]) -> dict[str, Any]:
-    """Everything that fixes the course of a run, by dotted name. *groups*: the training data."""
+def course(
+    recipe: Recipe, data: ReadData, groups: Sequence[GroupData], teachers: Sequence[Teacher] = ()
+) -> dict[str, Any]:
+    """Everything that fixes the course of a run, by dotted name. *groups*: the training data. Teachers count by what
+    their files hold, wherever these are."""
     options = recipe.model_dump(mode="json", exclude={"out", "name", "cache"})
     options["train"] = {key: value for key, value in options["train"].items() if key not in HARMLESS}
     for task in options["tasks"].values():
         task.pop("data", None)
+    for teacher in (options["distill"] or {}).get("teachers", {}).values():
+        teacher.pop("run")
+    taught = {" & ".join(teacher.lessons): teacher.files for teacher in teachers}
     corpora = {
         " & ".join(group.tasks): [len(group), int(group.rows.lengths.sum())]
         for group in groups
@@ -37,6 +44,8 @@ def course(recipe: Recipe, data: ReadData, groups: Sequence[GroupData]) -> dict[
     }
     rows = {" & ".join(tasks): digest for tasks, digest in zip(data.groups, data.sha256s(), strict=True)}
     found = {**options, "training rows": rows, "corpus (rows, tokens)": corpora, "version of braid": braid.__version__}
+    if taught:
+        found["teachers"] = taught
     return dict(flat(found, ""))
 
 

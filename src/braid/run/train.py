@@ -58,6 +58,8 @@ from braid.run.dataset import (
 )
 from braid.run.summary import say_data
 from braid.training.budget import find_budget
+from braid.training.distillation.objective import Distillation, distillation
+from braid.training.distillation.teachers import load_teachers
 from braid.training.progress import Progress, Quiet, make_progress
 from braid.training.trainer import Trainer, TrainResult
 
@@ -127,6 +129,13 @@ def _train(
     facts.update(learn_text(recipe, text))
     data = data if choose is None else choose(data)
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
+    teachers = [
+        teacher
+        for distill in filter(None, [recipe.distill])
+        for teacher in load_teachers(
+            distill.teachers, specs, parts.tokenizer, max_length=parts.max_length, variant=recipe.encoder
+        )
+    ]
     with world.in_turn():
         groups = {
             split: tokenised(
@@ -146,21 +155,25 @@ def _train(
     if parts.origin is not None:
         for name, reason in carry_heads(parts.origin.parent, model).items():
             say(f"  {name}: its head " + (f"is new: {reason}" if reason else f"starts from {parts.origin.parent}"))
+    distilled = distillation(recipe.distill, teachers, model)
     model.to(device)
+    for teacher in teachers:
+        teacher.to(device, precision)
+        say(f"  {', '.join(teacher.lessons)}: taught by {teacher.run}")
     progress = read_progress(state) if state is not None else None
     if recipe.train.batch_tokens == "auto":
         known = None if progress is None else progress.course.get("train.batch_tokens")
         found = known or find_budget(model, groups["train"], recipe.train, device, precision, world)
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_tokens": found})})
         say(f"train.batch_tokens: auto is {found:,}")
-    fixed = course(recipe, data, groups["train"])
+    fixed = course(recipe, data, groups["train"], teachers)
     for rank, other in enumerate(world.gather(fixed)):
         if other != fixed:
             lines = "\n    ".join(differences(fixed, other))
             raise BraidError(f"process {rank} does not train the same as process {world.rank}:\n    {lines}")
     if world.rank:
         torch.manual_seed(recipe.seed + 1_000_003 * world.rank)  # other dropout than the first process
-    trainer = _trainer(recipe, model, groups, directory, fixed, device, precision, world, files)
+    trainer = _trainer(recipe, model, groups, directory, fixed, device, precision, world, files, distilled)
     if state is not None and progress is not None:
         if not force:
             check_course(state, progress.course, fixed)
@@ -193,6 +206,7 @@ def _trainer(
     precision: Precision,
     world: World,
     files: WatchedFiles,
+    distilled: Distillation | None,
 ) -> Trainer:
     chain = recipe.parsed_chain
     sampler, balancer = recipe.train.sampler, recipe.train.balancer
@@ -209,6 +223,10 @@ def _trainer(
         batches=recipe.train.batches,
     )
     total = plan.expected(recipe.train.max_steps)
+    taught: dict[str, Any] = {}
+    if distilled is not None:
+        distilled.total = total
+        taught = {"objective": distilled, "before_step": distilled.before_step}
     display: Progress = Quiet()
     if world.first:
         display = make_progress(total, list(model.specs), log_every=recipe.train.log_every)
@@ -228,6 +246,7 @@ def _trainer(
         course=fixed,
         world=world,
         changed=files.changed,
+        **taught,
     )
 
 

@@ -7,7 +7,7 @@ size, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,7 @@ from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.tokens import Tokenizer
 from braid.data.windows import Layout, UnitKind
-from braid.errors import Place
+from braid.errors import LabelError, Place
 from braid.metrics.meter import Meter as Meter
 from braid.nn.scalar_mix import ScalarMix
 
@@ -94,6 +94,10 @@ class Head(nn.Module, ABC):
         generates gives what it generated."""
         return self(hidden, rows), self.sizes(hidden.batch, rows)
 
+    def soft_targets(self, hidden: Hidden, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """As `answers`, but what a student with the same task learns from. Default: the logits."""
+        return self(hidden, rows), self.sizes(hidden.batch, rows)
+
     @abstractmethod
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
         """The *sum* of the loss over `targets` (never a mean), a scalar. It is divided by the global count."""
@@ -153,6 +157,13 @@ class Task(TaskConfig, ABC):
         """How rows must be made for this task."""
         kind = self.unit_kind
         return self.layout, facts["units"] if kind == "auto" else kind
+
+    def translation(self, theirs: Facts, ours: Facts) -> Callable[[Tensor], Tensor]:
+        """What makes of a teacher's soft targets those of this task, which has learned other facts. Default: the type
+        cannot learn from any.
+
+        Raises LabelError where what the teacher says would mean something else here."""
+        raise LabelError(f"a {self.type} task learns nothing from a teacher's logits")
 
     @abstractmethod
     def make_head(self, facts: Facts, hidden_size: int) -> Head:

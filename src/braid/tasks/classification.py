@@ -29,7 +29,7 @@ from braid.nn.probabilities import softmax
 from braid.nn.san import San
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
 from braid.tasks.row import RowTask
-from braid.tasks.soft import Soft, taught, teacher_target
+from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,10 @@ class Classification(RowTask):
         logits = teacher_logits(label, facts["labels"])
         assert logits is not None
         return str(facts["labels"][int(logits.argmax())])
+
+    def translation(self, theirs: Facts, ours: Facts) -> Translate:
+        """By the labels' names."""
+        return by_label(theirs, ours)
 
     def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Pooler, dropout, linear; or a stochastic answer network."""

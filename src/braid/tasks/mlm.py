@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from braid.data.batch import Targets
 from braid.data.changes import Change, Drawn, Use
 from braid.data.masking import Mask, MaskOptions, Vocabulary, masked
 from braid.errors import LabelError
 from braid.metrics.language import LanguageMeter
 from braid.nn.language import TokenPredictor
 from braid.tasks.base import Facts, Hidden
+from braid.tasks.soft import Soft, Translate, share_of
 from braid.tasks.text import TextFacts, TextHead, TextTask, adopt, places, targets_of
+
+NEVER = -1e4
+"""The logit of a token that a teacher does not know."""
 
 
 class Mlm(TextTask):
@@ -52,6 +59,9 @@ class Mlm(TextTask):
     tied_embeddings: bool = True
     """Whether the output layer's vectors are the encoder's word embeddings."""
 
+    soft: Soft = Soft()
+    """How a teacher's logits over the vocabulary are learned from (DistilBERT, arXiv 1910.01108)."""
+
     @model_validator(mode="after")
     def _shares(self) -> Self:
         if self.masked + self.random > 1:
@@ -81,6 +91,11 @@ class Mlm(TextTask):
             span_longest=self.span_longest,
         )
         return _Masking(self, text.vocabulary, options)
+
+    def translation(self, theirs: Facts, ours: Facts) -> Translate:
+        """None is needed: both have one vocabulary. What one of them has beyond it stays out."""
+        size = int(ours["vocab_size"])
+        return lambda logits_NV: F.pad(logits_NV[:, :size], (0, max(0, size - logits_NV.shape[1])), value=NEVER)
 
     def make_head(self, facts: Facts, hidden_size: int) -> MlmHead:
         """BERT's: dense, GELU, norm, vocabulary."""
@@ -113,6 +128,7 @@ class MlmHead(TextHead):
 
     def __init__(self, task: Mlm, facts: Facts, hidden_size: int) -> None:
         super().__init__()
+        self.soft = task.soft
         self.predictor = TokenPredictor(
             hidden_size,
             int(facts["embedding_size"]),
@@ -133,9 +149,30 @@ class MlmHead(TextHead):
         return places(hidden, rows)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
-        """[N, 2] of the predicted tokens; all others meet no vocabulary."""
+        """[N, 2] of the predicted tokens; all others meet no vocabulary. [N, 3] where there is a teacher: its soft loss
+        stands last."""
         assert hidden.words is not None
-        return self.predictor(hidden.last[places(hidden, rows)], hidden.words, targets_of(hidden).values["labels"])
+        values, at = targets_of(hidden).values, places(hidden, rows)
+        answer_N2: Tensor = self.predictor(hidden.last[at], hidden.words, values["labels"])
+        if "teacher" not in values:
+            return answer_N2
+        teacher_NV = values["teacher"].view(len(at), -1)
+        soft_N = self.predictor.soft_loss(
+            hidden.last[at], hidden.words, teacher_NV, self.soft.loss, self.soft.temperature
+        )
+        return torch.cat([answer_N2, soft_N[:, None]], dim=1)
+
+    def soft_targets(self, hidden: Hidden, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [N, V] of the predicted tokens."""
+        return self.logits(hidden, places(hidden, rows)), targets_of(hidden).cu["labels"].diff()
+
+    def loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        """The cross-entropies' sum, and the soft losses'."""
+        if "teacher" not in targets.values:
+            return super().loss(logits, targets)
+        # One share for all: the vocabulary's gradient is computed before anyone knows what a token's is multiplied by.
+        share = share_of(self.soft.alpha, targets, logits).reshape(-1)[:1].squeeze()
+        return (1 - share) * logits[:, 0].sum() + share * logits[:, 2].sum()
 
     def logits(self, hidden: Hidden, at: Tensor) -> Tensor:
         """Logits [N, V] of the batch's tokens `at` [N]."""

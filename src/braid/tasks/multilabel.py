@@ -27,7 +27,7 @@ from braid.nn.losses import binary_loss, soft_binary_loss
 from braid.nn.probabilities import sigmoid
 from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
 from braid.tasks.row import RowTask
-from braid.tasks.soft import Soft, taught, teacher_target
+from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,10 @@ class Multilabel(RowTask):
         logits_C = teacher_logits(label, facts["labels"], independent=True)
         assert logits_C is not None
         return [name for name, logit in zip(facts["labels"], logits_C.tolist(), strict=True) if logit > 0]
+
+    def translation(self, theirs: Facts, ours: Facts) -> Translate:
+        """By the labels' names."""
+        return by_label(theirs, ours)
 
     def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Pooler, dropout, linear, a threshold for each label."""

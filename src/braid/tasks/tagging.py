@@ -44,7 +44,7 @@ from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
 from braid.nn.segments import select
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
-from braid.tasks.soft import Soft, taught, teacher_target
+from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,12 @@ class Tagging(LabelledTask):
     def count(self, target: Target) -> int:
         """Units of the row."""
         return len(target["tags"])
+
+    def translation(self, theirs: Facts, ours: Facts) -> Translate:
+        """By the tags' names, where both tag the same units."""
+        if theirs["units"] != ours["units"]:
+            raise LabelError(f"the teacher tags {theirs['units']}, this task {ours['units']}")
+        return by_label(theirs, ours)
 
     def make_head(self, facts: Facts, hidden_size: int) -> Head:
         """Dropout and linear on each unit's first piece, and the CRF."""

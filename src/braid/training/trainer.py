@@ -5,7 +5,6 @@ One step is one *global* batch of the plan, in one or more micro-batches; its lo
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ import torch
 from torch import Tensor
 
 from braid.balancing.base import Balancer
-from braid.checkpoint.files import write_bytes
 from braid.checkpoint.saver import Saver
 from braid.checkpoint.state import Progress, best_writer, load_best, load_more, load_state, state_writer
 from braid.config.training import TrainConfig
@@ -38,6 +36,7 @@ from braid.optim.groups import apply_freeze
 from braid.parallel.world import ALONE, World
 from braid.training.best import best_metrics, score
 from braid.training.engine import engine_of, padded, recompute_blocks
+from braid.training.log import METRICS, append, forget_after
 from braid.training.loss import Counts, count, loss_scales
 from braid.training.objective import Objective, plain
 from braid.training.progress import Progress as Display
@@ -46,7 +45,6 @@ from braid.training.regularised import Regularised
 from braid.training.stopping import Stopping
 from braid.training.trouble import is_out_of_memory, not_finite, out_of_memory, shown
 
-METRICS = "metrics.jsonl"
 SAVE_SECONDS = 600
 """Without `train.save_every` the state is saved this often. Saving changes no result, so the clock may decide."""
 
@@ -97,7 +95,8 @@ class Trainer:
     """Trains a model along a plan. *total*: steps that are expected, over which the schedule goes; *weights*: loss
     weight by task; *dev*: groups to evaluate on; *run*: the run directory; *course*: everything that fixes the course
     of the run, by dotted name; *world*: the processes that train together; *changed*: says which data files are no
-    longer what they were; *objective*: what a step minimises."""
+    longer what they were; *objective*: what a step minimises; *before_step*: is told the number of each step (from 0)
+    before it is computed."""
 
     model: BraidModel
     plan: Plan
@@ -115,6 +114,7 @@ class Trainer:
     world: World = ALONE
     changed: Callable[[], list[str]] = list
     objective: Objective = plain
+    before_step: Callable[[int], None] = lambda step: None
 
     def __post_init__(self) -> None:
         self.regularised = Regularised(self.model, self.config.regularisers, self.objective)
@@ -123,7 +123,7 @@ class Trainer:
         if self.config.activation_checkpointing:
             recompute_blocks(self.model)
         self.heads = {name: (self.model.specs[name].task, head) for name, head in self.model.heads()}
-        self.optimizer = build_optimizer(self.model.encoder, self.heads, self.config)
+        self.optimizer = build_optimizer(self.model.encoder, self.heads, self.config, self.model.training_only)
         if isinstance(self.optimizer, AdamW) and self.world.size == 1 and self.device.type == "cpu":
             keep_rows(self.model)
         self.accumulate = self.config.accumulate
@@ -141,7 +141,7 @@ class Trainer:
         self.regularised.load(load_more(state))
         self.progress = progress
         if self.world.first:
-            _forget_after(self.run / METRICS, progress.step)
+            forget_after(self.run / METRICS, progress.step)
 
     def train(self) -> TrainResult:
         """All steps that are left; afterwards the model holds the best weights (or the last, without a dev set), and
@@ -230,6 +230,7 @@ class Trainer:
         began = time.perf_counter()
         step = self.progress.step
         apply_freeze(self.model.encoder, self.heads, self.config.freeze, step)
+        self.before_step(step)
         factor = rate(self.config, self.total, step)
         set_rates(self.optimizer, factor)
         counts, sums = self._gradient(share)
@@ -381,8 +382,7 @@ class Trainer:
 
     def _log(self, line: Mapping[str, Any]) -> None:
         if self.world.first:
-            with open(self.run / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "time": round(time.time(), 3)}, ensure_ascii=False) + "\n")
+            append(self.run / METRICS, line)
 
 
 def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
@@ -391,10 +391,3 @@ def _main_first(scores: Scores, main: Mapping[str, str]) -> Scores:
         task: {metric: found[metric] for metric in sorted(found, key=lambda name: name != main[task])}
         for task, found in scores.items()
     }
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Take out of a log what is about to happen again."""
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        write_bytes(path, b"".join(line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step))
