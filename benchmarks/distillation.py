@@ -75,7 +75,7 @@ def main() -> None:
     """Train what is missing, and print what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--rows", type=int, default=16000)
+    parser.add_argument("--rows", type=int, default=8000)
     parser.add_argument("--ways", default="; ".join(WAYS), help="separated by ;")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "distillation")
     parser.add_argument("--table", action="store_true")

@@ -35,7 +35,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     first = recipe_data(folder)
     mood = {"mood": first["tasks"]["mood"]}
     run = train({**first, "tasks": mood, "chain": "mood", "out": str(folder / "mood")})
-    others = {name: first["tasks"][name] for name in ("places", "score")}
+    others = {"places": first["tasks"]["places"], "score": {**first["tasks"]["score"], "pooling": "max"}}
     encoder = {"hidden_size": 24, "layers": 3, "heads": 2, "max_length": 32, "vocab": str(run.directory / "encoder")}
     train({**first, "encoder": encoder, "tasks": others, "chain": "places & score", "out": str(folder / "others")})
     return folder / "mood", folder / "others"
@@ -43,6 +43,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def student(folder: Path, teachers: tuple[Path, Path], **more: Any) -> dict[str, Any]:
     data = recipe_data(folder)
+    data["tasks"]["score"]["pooling"] = "max"
     mood, others = map(str, teachers)
     return {
         **data,
