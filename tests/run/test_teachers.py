@@ -172,7 +172,9 @@ def test_what_cannot_be_taught_is_refused(tmp_path: Path, teachers: tuple[Path, 
         {"teachers": {"mood": {"run": others, "task": "places"}}}
     )
     assert "has no task 'mood'" in refused({"teachers": {"mood": others}})
-    assert "there is no directory" in refused({"teachers": {"mood": str(tmp_path / "nowhere")}})
+    assert "there is no run directory" in refused({"teachers": {"mood": str(tmp_path / "nowhere")}})
+    bare = {"run": str(tmp_path / "nowhere"), "logits": False}
+    assert "distill.teachers.mood: there is no directory" in refused({"teachers": {"mood": bare}, "hidden": "last"})
     other = refused({"teachers": {"mood": mood}}, encoder={**SMALL, "vocab_size": 90})
     assert f"encoder.vocab={mood}/encoder" in other
     assert "predict" in other

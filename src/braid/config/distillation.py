@@ -78,6 +78,15 @@ class DistillConfig(Config):
     hidden: HiddenConfig | None = None
     """Match hidden states on the rows of these tasks. None: they are left alone."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_tasks(cls, value: Any) -> Any:
+        for key in value if isinstance(value, dict) else ():
+            if key in ("alpha", "temperature", "loss", "annealing"):
+                option = "alpha: annealed" if key == "annealing" else f"{key}: ..."
+                raise ValueError(f"`{key}` is each task's own: write tasks.NAME.soft: {{{option}}}")
+        return value
+
 
 def _is_number(key: Any) -> bool:
     return isinstance(key, int) or (isinstance(key, str) and key.isdigit())

@@ -63,6 +63,8 @@ def test_a_teacher_is_a_path_or_a_mapping() -> None:
     ):
         with pytest.raises(ValidationError):
             DistillConfig.model_validate(wrong)
+    with pytest.raises(ValidationError, match=r"tasks\.NAME\.soft: {alpha: annealed}"):
+        DistillConfig.model_validate({"teachers": {"a": "t"}, "annealing": True})
 
 
 def test_rows_count_by_their_tokens_mean() -> None:

@@ -158,6 +158,8 @@ def _load(
         network = loaded.network
         files = [path / "encoder" / "model.safetensors"]
         files += [path / "tasks" / name / "head.safetensors" for name in names.values()]
+    elif not path.exists() and any(not isinstance(specs[task].task, Mlm) for task in names):
+        raise BraidError(f"{where}: there is no run directory {path.resolve()}; train the teacher first")
     else:
         network, directory = _pretrained(run, where, names, specs, tokenizer, variant)
         files = sorted(directory.glob("*.safetensors"))
