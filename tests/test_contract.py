@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import braid
 import tiny
 from braid.balancing.base import Balancer
 from braid.balancing.sum import Sum
@@ -205,6 +206,40 @@ def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
     assert (group.truncated() == 0) is setup.spec.task.merges_windows
 
 
+@pytest.fixture(scope="module")
+def both_of_all(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run with a task of every type, its export as one graph, and what was left out of that."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from braid.export.exporting import export
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("all")
+    examples = {kind: [tiny.example_of(row, kind) for row in tiny.specimens(kind)] for kind in TASKS}
+    tokenizer = tiny.tokenizer_of([example for found in examples.values() for example in found])
+    model = tiny.model_of(tokenizer, tiny.specs_of({kind: tiny.task_of(kind) for kind in TASKS}, examples)).eval()
+    config = EncoderConfig.lookup("bert").model_validate(tiny.ENCODER)
+    sha = save_encoder(folder / "run", model.encoder, config, tokenizer, max_length=48, stride=12)
+    save_tasks(folder / "run", model, sha)
+    left_out = export(folder / "run").left_out
+    return braid.load(folder / "run", precision="fp32"), braid.load(folder / "run-onnx"), examples, left_out
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_task_type_is_exported_or_left_out_with_a_reason(kind: str, both_of_all: Any) -> None:
+    from braid.export.parity import agreement
+
+    run, exported, examples, left_out = both_of_all
+    if kind in left_out:
+        assert kind not in exported.tasks
+        assert kind in left_out[kind]
+        return
+    found = agreement(run, exported, examples, tasks=[kind])[kind]
+    assert found.inputs == len(examples[kind])
+    assert found.exact
+    assert found.raw < 1e-4
+
+
 class TextSetup:
     """Eight rows of a tiny corpus with a task type that makes its own targets."""
 
@@ -274,6 +309,37 @@ def test_a_text_task_saved_and_loaded_scores_the_same(text_setup: TextSetup, tmp
     save_tasks(tmp_path, text_setup.model, sha)
     loaded = load_model(tmp_path)
     assert evaluate(loaded.network, [text_setup.group]) == evaluate(text_setup.model, [text_setup.group])
+
+
+def test_a_text_task_is_left_out_of_a_graph_with_a_reason(text_setup: TextSetup) -> None:
+    from braid.export.graph import refusals
+
+    heads = dict(text_setup.model.heads())
+    assert "makes its own targets" in refusals(text_setup.specs, heads)[text_setup.name]
+
+
+@pytest.mark.parametrize(("name", "number"), ENCODERS)
+def test_an_encoder_becomes_a_graph_or_says_that_it_cannot(name: str, number: int) -> None:
+    from braid.export.graph import Graph
+    from braid.export.writing import trace
+
+    _, encoder = encoder_of(name, number)
+    model = BraidModel(encoder, {})
+    if not encoder.traceable:
+        with pytest.raises(BraidError, match=f"{name}.*cannot be exported"):
+            Graph(model, [])
+        return
+    graph = Graph(model, [])
+    ids = torch.randint(5, 60, (3, 17))
+    mask = torch.ones_like(ids)
+    mask[0, 9:], mask[2, 4:] = 0, 0
+    given = [ids, mask, torch.zeros_like(ids)]
+    rows = [ids[k, : int(mask[k].sum())].tolist() for k in range(3)]
+    with torch.no_grad():
+        found = trace(graph).module()(*given)[0]
+        batch = pack_ids(rows)
+        expected = torch.stack([encoder(batch)[0][span].mean(dim=0) for span in batch])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "number"), ENCODERS)

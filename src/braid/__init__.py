@@ -86,11 +86,16 @@ def inspect(path: str | os.PathLike[str]) -> Report:
 
 
 def load(run: str | os.PathLike[str] | Run, **options: Any) -> Model:
-    """The model in a run directory, ready to predict; see `braid.predict.model.Model`."""
+    """The model in a run directory, ready to predict, or in one that `braid export` made; see
+    `braid.predict.model.Model`."""
+    directory = Path(getattr(run, "directory", run))  # type: ignore[arg-type]
+    if (directory / "export.json").is_file():
+        from braid.export.model import ExportedModel
+
+        return ExportedModel.load(directory, **options)
     from braid.predict.model import Model
 
-    directory: Any = getattr(run, "directory", run)
-    return Model.load(Path(directory), **options)
+    return Model.load(directory, **options)
 
 
 def evaluate(run: str | os.PathLike[str] | Run, split: str = "test", **options: Any) -> dict[str, dict[str, float]]:

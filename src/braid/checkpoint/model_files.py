@@ -127,27 +127,41 @@ def load_model(directory: Path, *, tasks: list[str] | None = None, force: bool =
             "positions"
         )
     sha256 = file_sha256(folder / "model.safetensors")
-    specs, states = {}, {}
+    network = BraidModel(encoder, load_specs(directory, encoder.hidden_size, sha256, tasks=tasks, force=force))
+    load_heads(directory, network)
+    return LoadedModel(network, tokenizer, max_length, stride, sha256, precision)
+
+
+def load_specs(
+    directory: Path, hidden_size: int, encoder_sha256: str, *, tasks: list[str] | None = None, force: bool = False
+) -> dict[str, TaskSpec]:
+    """The tasks in `tasks/` of a directory (*tasks*: only these), for an encoder of this size and sha256.
+
+    Raises RunDirectoryError as `load_model` does."""
+    specs = {}
     for name in _task_names(directory, tasks):
         path = directory / "tasks" / name
         content = read_mapping(path / "task.json")
-        _check_hash(name, path, content, sha256, force=force)
+        _check_hash(name, path, content, encoder_sha256, force=force)
         options, facts = content.get("options", {}), content.get("facts", {})
         if not isinstance(options, dict) or not isinstance(facts, dict):
             raise RunDirectoryError(f"{path / 'task.json'}: options and facts must be mappings")
         task = _variant(TaskConfig, {"type": content.get("type"), **options}, path / "task.json")
         assert isinstance(task, Task)
         specs[name] = TaskSpec(task, facts)
-        _check_facts(specs[name], encoder, path / "task.json")
-        states[name] = load_tensors(path / "head.safetensors")
-    network = BraidModel(encoder, specs)
+        _check_facts(specs[name], hidden_size, path / "task.json")
+    return specs
+
+
+def load_heads(directory: Path, network: BraidModel) -> None:
+    """Give the heads of a network their weights. Raises RunDirectoryError for a head that does not fit."""
     for name, head in network.heads():
+        state = load_tensors(directory / "tasks" / name / "head.safetensors")
         try:
-            head.load_state_dict(states[name])
+            head.load_state_dict(state)
         except RuntimeError as error:
             raise RunDirectoryError(f"{directory / 'tasks' / name}: the head does not fit: {error}") from error
     network.eval()
-    return LoadedModel(network, tokenizer, max_length, stride, sha256, precision)
 
 
 def carry_heads(directory: Path, network: BraidModel) -> dict[str, str | None]:
@@ -203,13 +217,13 @@ def _check_hash(name: str, path: Path, content: Mapping[str, Any], sha256: str, 
         )
 
 
-def _check_facts(spec: TaskSpec, encoder: Encoder, where: Path) -> None:
+def _check_facts(spec: TaskSpec, hidden_size: int, where: Path) -> None:
     """Whether a head can be made of what a file says of its labels."""
     labels = spec.facts.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise RunDirectoryError(f"{where}: labels must be a list of strings")
     try:
-        spec.task.make_head(spec.facts, encoder.hidden_size)
+        spec.task.make_head(spec.facts, hidden_size)
         spec.task.meter(spec.facts)
         _, units = spec.task.reads(spec.facts)
         if units not in get_args(UnitKind):

@@ -19,6 +19,7 @@ from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.running import check, demo, evaluate, predict, train
+from braid.cli.shipping import export
 from braid.cli.studies import sweep
 from braid.cli.vocabulary import vocab
 from braid.errors import BraidError, Interrupted
@@ -64,6 +65,7 @@ COMMANDS = (
     *(convert, inspect, average),
     *(embed, embeddings, nearest),
     *(sweep,),
+    *(export,),
 )
 for command in COMMANDS:
     app.command()(command)

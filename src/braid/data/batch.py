@@ -70,6 +70,9 @@ class Batch:
     places: Tensor | None = None
     targets: dict[str, Targets] = field(default_factory=dict)
     origins: tuple[tuple[int, int], ...] = ()
+    real: Tensor | None = None
+    """[B, L] bool, where rows are no packed ones but a rectangle, padding and all, as a graph for export has them
+    (`braid.data.packing.rectangle`); `words` then has equally many of each row too."""
 
     @property
     def n_tokens(self) -> int:

@@ -99,6 +99,27 @@ def spreading(blocks: Sequence[AttentionBlock]) -> tuple[Tensor, Tensor] | tuple
     return torch.from_numpy(np.concatenate(spread)), torch.from_numpy(places)
 
 
+def rectangle(ids_BL: Tensor, segments_BL: Tensor, real_BL: Tensor, words_BW: Tensor) -> Batch:
+    """Padded rows as a batch whose sizes may be symbols of a traced graph. *real*: False at padding, which stands
+    behind a row's end; *words*: the token of each unit of a row, counted within it. What comes out at padding, and
+    for words that a row does not have, means nothing."""
+    rows, longest = ids_BL.shape
+    starts_B1 = torch.arange(rows, device=ids_BL.device)[:, None] * longest
+    tokens_T = torch.arange(rows * longest, device=ids_BL.device)
+    places_BL = torch.arange(longest, device=ids_BL.device).expand(rows, longest)
+    return Batch(
+        ids=ids_BL.reshape(-1),
+        positions=places_BL.reshape(-1),
+        segments=segments_BL.reshape(-1),
+        cu_seqlens=torch.arange(rows + 1, device=ids_BL.device) * longest,
+        max_length=longest,
+        words=(words_BW + starts_B1).reshape(-1),
+        cu_words=torch.arange(rows + 1, device=ids_BL.device) * words_BW.shape[1],
+        blocks=(AttentionBlock(tokens_T, tokens_T, real_BL, 0, rows, longest),),
+        real=real_BL,
+    )
+
+
 def pad_fraction(batch: Batch) -> float:
     """Share of places in attention that hold no real token (linear layers hold none at all)."""
     places = sum(block.rows * block.longest for block in batch.blocks)

@@ -58,13 +58,15 @@ class AttnLayer(nn.Module):
 
     def forward(self, hidden_TD: Tensor, batch: Batch) -> Tensor:
         """*Shape*: [T, D] -> [T, D]."""
-        qkv_T3HE = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.heads, -1)
+        qkv_T3HE = self.qkv(hidden_TD).view(hidden_TD.shape[0], 3, self.heads, -1)
         out: Tensor = self.norm(hidden_TD + self.dropout(self.output(attend(qkv_T3HE, batch).flatten(1))))
         return out
 
 
 class AttnEncoder(OwnEncoder):
     """Layers of attention."""
+
+    traceable = True
 
     def __init__(self, variant: Attn, vocab_size: int, pad_id: int) -> None:
         super().__init__(variant, vocab_size, pad_id)

@@ -111,6 +111,10 @@ class Encoder(nn.Module, ABC):
         """Read the rows of a batch and be ready to write on. Raises BraidError for an encoder that cannot."""
         raise BraidError(f"an encoder that sees {self.sees!r} cannot write on")
 
+    traceable: ClassVar[bool] = False
+    """Whether `forward` takes batches of any size that are rectangles (`Batch.real`), without a look at any value, so
+    that it can become a graph for export."""
+
     leaves_out: ClassVar[bool] = False
     """Whether `forward` takes *read*."""
 

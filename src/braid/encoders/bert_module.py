@@ -28,6 +28,7 @@ class BertEncoder(PackedEncoder):
     """BERT and its relatives on packed rows."""
 
     leaves_out = True
+    traceable = True
 
     def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
         super().__init__(shape, layout, config)

@@ -28,6 +28,7 @@ class GptEncoder(PackedEncoder):
     """GPT-2 on packed rows (Radford et al. 2019, Language Models are Unsupervised Multitask Learners)."""
 
     sees: Sight = "left"
+    traceable = True
 
     def __init__(self, shape: Shape, layout: Layout, config: dict[str, Any]) -> None:
         super().__init__(shape, layout, config)

@@ -36,6 +36,7 @@ class ModernBertEncoder(PackedEncoder):
     """ModernBERT on packed rows (Warner et al. 2024, arXiv 2412.13663)."""
 
     leaves_out = True
+    traceable = True
 
     shape: ModernBertShape
 

@@ -39,8 +39,10 @@ def attend(
     side (Longformer, arXiv 2004.05150). *bias*: [b or 1, H, L, L] of every block, added to the scores, minus infinity
     at padding. *dropout*: on the attention weights."""
     assert bias is None or not (causal or window), "a bias goes with neither a window nor a direction"
-    reach = None if window is None or batch.max_length <= window // 2 + 1 else window // 2
-    near = reach is None or _short(batch, reach)
+    exporting = torch.compiler.is_exporting()  # lengths are symbols then, and nothing may hang on them
+    far = window is None or (not exporting and batch.max_length <= window // 2 + 1)
+    reach = None if window is None or far else window // 2
+    near = reach is None or exporting or _short(batch, reach)
     learning = qkv_T3HE.device.type == "cpu" and qkv_T3HE.requires_grad
     if learning and near and bias is None and batch.max_length <= LONGEST:
         seen = [_mask(block, causal, reach, whole=True) for block in batch.blocks]
@@ -137,7 +139,7 @@ def _mask(block: AttentionBlock, causal: bool, reach: int | None, *, whole: bool
     keep = None if block.keep is None or causal else block.keep[:, None, None, :]
     place = torch.arange(block.longest, device=block.tokens.device)
     distance = place - place[:, None]
-    if reach is None or block.longest <= reach + 1:
+    if reach is None or (not torch.compiler.is_exporting() and block.longest <= reach + 1):
         return (distance <= 0)[None, None] if causal and whole else keep
     near = _near(distance, causal, reach)[None, None]
     # Padding sees itself: a softmax of nothing is no number, and would be none in the gradients of what is real.

@@ -77,6 +77,20 @@ class BiaffineArcs(nn.Module):
                 arc_NA.float(), arc_heads_NA.float(), relation_NX.float(), relation_heads_NE.float(), sizes
             )
 
+    def of_rectangle(self, words_bLD: Tensor) -> Tensor:
+        """The same scores [b * L * H, 1 + C] of rows that all have L words."""
+        rows, longest, _ = words_bLD.shape
+        root_b1D = self.root.to(words_bLD.dtype).expand(rows, 1, -1)
+        heads_bHD = torch.cat([root_b1D, words_bLD], dim=1)
+        arc_bLH = self.arc(self.arc_dependent(words_bLD)) @ self.arc_head(heads_bHD).mT
+        relation_heads_bHE = F.pad(self.relation_head(heads_bHD), (0, 1), value=1.0)
+        relation_bYE = self.relation(self.relation_dependent(words_bLD)).reshape(
+            rows, longest * self.relations, relation_heads_bHE.shape[2]
+        )
+        relation_bLCH = (relation_bYE @ relation_heads_bHE.mT).view(rows, longest, self.relations, longest + 1)
+        both_bLCH = torch.cat([arc_bLH[:, :, None], relation_bLCH], dim=2)
+        return both_bLCH.mT.reshape(rows * longest * (longest + 1), 1 + self.relations)
+
     def _products(
         self, arc_NA: Tensor, arc_heads_NA: Tensor, relation_NX: Tensor, relation_heads_NE: Tensor, sizes: Sequence[int]
     ) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
-from braid.nn.positions import sinusoids
+from braid.nn.positions import sinusoids, waves
 
 EmbeddingKind = Literal["word", "word_position_segment", "sinusoidal"]
 """A vector for each word; beside it one for each position and segment (BERT), normalised; or beside it the waves of
@@ -60,6 +60,8 @@ class TokenEmbeddings(nn.Module):
         hidden_TM = self.word(ids_T)
         if self.position is not None and self.segment is not None and self.norm is not None:
             hidden_TM = self.norm(hidden_TM + self.position(positions_T) + self.segment(segments_T))
+        elif self.kind == "sinusoidal" and torch.compiler.is_exporting():
+            hidden_TM = hidden_TM * math.sqrt(hidden_TM.shape[-1]) + waves(positions_T, hidden_TM.shape[-1])
         elif self.kind == "sinusoidal":
             longest, size = int(positions_T.max()) + 1 if len(positions_T) else 0, hidden_TM.shape[-1]
             waves_LM = sinusoids(longest, size, hidden_TM.device).to(hidden_TM.dtype)

@@ -25,7 +25,7 @@ LONG = 1536
 def rounded(hidden_TD: Tensor) -> Tensor:
     """[T, D] with T rounded up by zeros on a CPU. No token ever sees them: linear layers and norms work place by place,
     attention reads real tokens only."""
-    if hidden_TD.device.type != "cpu":
+    if hidden_TD.device.type != "cpu" or torch.compiler.is_exporting():
         return hidden_TD
     multiple = ROUND if len(hidden_TD) >= 8 * ROUND else FEW
     missing = -len(hidden_TD) % multiple

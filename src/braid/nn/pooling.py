@@ -1,6 +1,7 @@
 """One vector for each row of a packed batch.
 
-Shape legend: T tokens of the batch, R rows that are asked for, N tokens of those rows, D hidden size.
+Shape legend: T tokens of the batch, R rows that are asked for, N tokens of those rows, D hidden size, B rows of L
+places where a batch is a rectangle.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Pooler(nn.Module):
         """Vectors [R, D] of the batch rows `rows` [R], in their order and the hidden states' type."""
         if self.kind == "cls":
             return hidden_TD[batch.cu_seqlens[rows_R].long()]
+        if batch.real is not None:
+            return self._of_rectangle(hidden_TD, batch.real)
         index_N, cu = select(batch.cu_seqlens, rows_R)
         lengths_R = cu.diff()
         # Sums over hundreds of tokens need more bits than bfloat16 has.
@@ -55,6 +58,18 @@ class Pooler(nn.Module):
         reduce = "sum" if self.kind in ("attention", "weighted") else self.kind
         pooled_RD = torch.segment_reduce(hidden_ND, reduce, lengths=lengths_R, axis=0, unsafe=True)
         return pooled_RD.to(hidden_TD.dtype)
+
+    def _of_rectangle(self, hidden_TD: Tensor, real_BL: Tensor) -> Tensor:
+        """The same of padded rows: [B, D]."""
+        hidden_BLD = hidden_TD.view(*real_BL.shape, hidden_TD.shape[-1])
+        real_BL1 = real_BL[:, :, None]
+        if self.kind == "max":
+            return hidden_BLD.masked_fill(~real_BL1, -torch.inf).amax(dim=1)
+        if self.kind == "attention":
+            share_BL1 = self.score(hidden_BLD).masked_fill(~real_BL1, -torch.inf).softmax(dim=1)
+            return (hidden_BLD * share_BL1).sum(dim=1)
+        real_BL1 = real_BL1.to(hidden_BLD.dtype)
+        return (hidden_BLD * real_BL1).sum(dim=1) / real_BL1.sum(dim=1)
 
 
 def _softmax(score_N: Tensor, lengths_R: Tensor) -> Tensor:

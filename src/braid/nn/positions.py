@@ -16,9 +16,14 @@ from braid.data.batch import AttentionBlock
 
 def sinusoids(positions: int, size: int, device: torch.device | None = None) -> Tensor:
     """Position encodings [positions, size] of Vaswani et al. (2017), section 3.5: sines, then cosines."""
+    return waves(torch.arange(positions, device=device), size)
+
+
+def waves(positions_T: Tensor, size: int) -> Tensor:
+    """`sinusoids` at these positions alone: [T, size]."""
     half = (size + 1) // 2
-    rates = torch.exp(torch.arange(half, device=device) * (-math.log(10_000) / max(half - 1, 1)))
-    angles = torch.arange(positions, device=device)[:, None] * rates
+    rates = torch.exp(torch.arange(half, device=positions_T.device) * (-math.log(10_000) / max(half - 1, 1)))
+    angles = positions_T[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :size]
 
 
@@ -38,7 +43,8 @@ def rotate(qkv_T3HE: Tensor, turn: Rotation) -> Tensor:
     """Queries and keys turned, values as they were: [T, 3, H, E]; what stands behind the last angle is left out. A pair
     is dimension k and k + E/2 of a head, as most published weights have it."""
     cos, sin = turn
-    qkv_T3HE = qkv_T3HE[: len(cos)]
+    if not torch.compiler.is_exporting():
+        qkv_T3HE = qkv_T3HE[: len(cos)]
     # In half precision the angles of far positions would fall together.
     one, other = qkv_T3HE[:, :2].float().chunk(2, dim=-1)
     turned = torch.cat([one * cos - other * sin, other * cos + one * sin], dim=-1)
@@ -65,6 +71,8 @@ class RelativeBias(nn.Module):
 
     def forward(self, blocks: Sequence[AttentionBlock]) -> list[Tensor]:
         """*Shape*: [1, H, L, L] for each block, [b, H, L, L] with minus infinity at padding where it has any."""
+        if torch.compiler.is_exporting():
+            return [self._of_rectangle(block) for block in blocks]
         longest = max(block.longest for block in blocks)
         distance = torch.arange(1 - longest, longest, device=self.table.weight.device)
         by_distance = self.table(buckets(distance, count=self.table.num_embeddings)).T
@@ -77,3 +85,10 @@ class RelativeBias(nn.Module):
                 bias = bias.masked_fill(~block.keep[:, None, None, :], -math.inf)
             out.append(bias)
         return out
+
+    def _of_rectangle(self, block: AttentionBlock) -> Tensor:
+        """The same, where the longest row's length is a symbol."""
+        place_L = torch.arange(block.longest, device=self.table.weight.device)
+        found_LLH = self.table(buckets(place_L - place_L[:, None], count=self.table.num_embeddings))
+        bias = found_LLH.permute(2, 0, 1)[None]
+        return bias if block.keep is None else bias.masked_fill(~block.keep[:, None, None, :], -math.inf)

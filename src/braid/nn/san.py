@@ -62,6 +62,8 @@ class San(nn.Module):
 def _sides(hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Premises [R, L, D] and hypotheses [R, L, D], each with what is real of it [R, L]. A row without a pair is its
     own hypothesis."""
+    if batch.real is not None:
+        return _sides_of_rectangle(hidden_TD, batch.segments.view_as(batch.real), batch.real)
     places_N, cu = select(batch.cu_seqlens, rows_R)
     row_N = torch.repeat_interleave(torch.arange(len(rows_R), device=cu.device), cu.diff())
     second_N = batch.segments[places_N] == 1
@@ -78,6 +80,16 @@ def _sides(hidden_TD: Tensor, batch: Batch, rows_R: Tensor) -> tuple[Tensor, Ten
         bounds = torch.cat([counts_R.new_zeros(1), counts_R.cumsum(0)])
         out += pad(hidden_TD[places_N[chosen_N]], bounds)
     return out[0], out[1], out[2], out[3]
+
+
+def _sides_of_rectangle(
+    hidden_TD: Tensor, segments_BL: Tensor, real_BL: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same of padded rows: both sides are the whole rows, in which each has places of its own."""
+    hidden_BLD = hidden_TD.view(*real_BL.shape, hidden_TD.shape[-1])
+    second_BL = real_BL & (segments_BL == 1)
+    alone_B1 = ~second_BL.any(dim=1, keepdim=True)
+    return hidden_BLD, real_BL & (segments_BL != 1), hidden_BLD, second_BL | (alone_B1 & real_BL)
 
 
 def _attend(score_RL: Tensor, real_RL: Tensor, values_RLD: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from braid.data.batch import Batch
+
 
 def select(cu: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Places [M] of the values of segments `rows` [R], in the order of `rows`, and their own offsets [R+1].
@@ -19,6 +21,23 @@ def select(cu: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     chosen_cu = torch.cat([lengths_R.new_zeros(1), lengths_R.cumsum(0)])
     shift_M = torch.repeat_interleave(starts_R - chosen_cu[:-1], lengths_R)
     return torch.arange(len(shift_M), device=cu.device) + shift_M, chosen_cu
+
+
+def unit_places(batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The units [M] of the batch's `rows` [R] among all of its units, and their offsets [R+1]. A rectangle is always
+    asked for all of its rows."""
+    if batch.real is not None:
+        return torch.arange(batch.words.shape[0], device=rows.device), batch.cu_words
+    return select(batch.cu_words, rows)
+
+
+def over_units(values_RC: Tensor, batch: Batch, cu: Tensor) -> Tensor:
+    """Each row's value for each of its units: [R, C] -> [M, C], *cu* as `unit_places` gives it."""
+    if batch.real is not None:
+        rows = batch.real.shape[0]
+        values_RMC = values_RC[:, None].expand(rows, batch.words.shape[0] // rows, values_RC.shape[1])
+        return values_RMC.reshape(-1, values_RC.shape[1])
+    return torch.repeat_interleave(values_RC, cu.diff(), dim=0)
 
 
 def pad(values_NC: Tensor, cu: Tensor) -> tuple[Tensor, Tensor]:

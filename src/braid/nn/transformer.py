@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -155,7 +156,7 @@ class Layer(nn.Module):
         context_TD = attention(qkv_T3HE).reshape(-1, size)
         if read is not None:
             context_TD = rounded(context_TD.index_select(0, read))
-        elif len(context_TD) < places:
+        elif not torch.compiler.is_exporting() and len(context_TD) < places:
             context_TD = F.pad(context_TD, (0, 0, 0, places - len(context_TD)))
         out_TD: Tensor = self.dropout(self.attention_output(context_TD))
         return out_TD

@@ -6,7 +6,8 @@ characters, or as plain text); where these give the same tokens, which is the ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -23,7 +24,7 @@ from braid.data.groups import GroupData
 from braid.data.prepare import prepare
 from braid.data.textfile import sha256_of
 from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
-from braid.errors import BraidError, LabelError, did_you_mean
+from braid.errors import BraidError, did_you_mean
 from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, sources_of, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
@@ -38,11 +39,10 @@ from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.nearest import Neighbours, by_table, in_context
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
+from braid.predict.teaching import own_label, taught_logits
 from braid.predict.whitening import Whitening
-from braid.tasks.base import Prediction
 from braid.tasks.clm import ClmHead
 from braid.tasks.mlm import MlmHead
-from braid.tasks.regression import Value
 
 Single = str | tuple[str, str] | dict[str, Any]
 """One input, told from a list of them."""
@@ -52,6 +52,16 @@ CLOZE_TEXTS = 64
 
 CHUNK = 1024
 """Inputs held at a time when streaming: enough to sort by length, little enough to stay small in memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What a head answered of the examples `numbers`: their *values*, [n, C] float32 each, and *units* [U, 2], as
+    `Head.decode` reads them."""
+
+    numbers: list[int]
+    values: list[np.ndarray]
+    units: list[np.ndarray]
 
 
 class Model:
@@ -142,6 +152,19 @@ class Model:
     ) -> Scores:
         """{task: {metric: value}} on a split of the data that the run's recipe names. *tune*: first let heads set their
         thresholds by these labels, as training does on dev."""
+        return evaluate(
+            self.network,
+            self.groups(split),
+            tune=tune,
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            precision=self.precision,
+            progress=progress,
+        )
+
+    def groups(self, split: str) -> list[GroupData]:
+        """The rows of a split of the data that the run's recipe names, of the tasks that the model has. Raises
+        BraidError where there are none."""
         recipe = Recipe.load_saved(self.directory / "recipe.yaml")
         groups = self._corpora(recipe, split)
         for group in recipe.parsed_chain.groups:
@@ -160,22 +183,14 @@ class Model:
             groups.append(GroupData(names, read.examples, rows, options.units))
         if not groups:
             raise BraidError(f"no task of {self.directory} has data for the split {split!r}")
-        return evaluate(
-            self.network,
-            groups,
-            tune=tune,
-            batch_tokens=self.batch_tokens,
-            device=self.device,
-            precision=self.precision,
-            progress=progress,
-        )
+        return groups
 
     def _corpora(self, recipe: Recipe, split: str) -> list[GroupData]:
         """The groups whose tasks make their own targets from a corpus, as far as the model still has these tasks."""
-        text = text_facts(self.tokenizer, self.network.encoder)
         groups = []
         for names in corpus_groups(recipe):
             if all(name in self.network.specs for name in names) and getattr(data_of(recipe, names), split):
+                text = text_facts(self.tokenizer, self.network.encoder)
                 with preparing() as report:
                     reader = CorpusReader(recipe, self.tokenizer, text, self.max_length, report)
                     groups.append(reader.groups(names, [split])[split])
@@ -325,6 +340,25 @@ class Model:
         self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool, logits: bool
     ) -> list[Result]:
         results = [result_of(example) for example in examples]
+        for task, found in self.answered(examples, tasks, required=required).items():
+            # One call for all examples: a task may look at them together (as ranking does).
+            chosen = [examples[number] for number in found.numbers]
+            predictions = self.network.head(task).decode(found.values, chosen, found.units)
+            answered = zip(found.numbers, found.values, found.units, predictions, strict=True)
+            for number, values, units, prediction in answered:
+                results[number].predictions[task] = prediction
+                if logits:
+                    spec = self.network.specs[task]
+                    results[number].logits.update(taught_logits(task, spec, values, prediction))
+                    own = own_label(task, spec, examples[number], units, alone=len(tasks) == 1)
+                    results[number].gold.update(own)
+        return results
+
+    def answered(
+        self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool = False
+    ) -> dict[str, Answered]:
+        """What each task's head answers of the examples that it can read, before it is decoded. *required*: as where
+        tasks are asked for by name, it must be able to read all."""
         asked = {task: self._fitting(examples, task, required=required) for task in tasks}
         reads = {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items() if spec.predicts}
         groups, members = shared_rows(
@@ -333,49 +367,16 @@ class Model:
         found = answers(
             self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision
         )
+        out = {}
         for task in tasks:
-            # One call for all examples: a task may look at them together (as ranking does).
             parts = [(members[g], part) for (g, name), part in found.items() if name == task]
             order = sorted((number, k, at) for k, (numbers, _) in enumerate(parts) for at, number in enumerate(numbers))
-            predictions = self.network.head(task).decode(
+            out[task] = Answered(
+                [number for number, _, _ in order],
                 [parts[k][1].values[at] for _, k, at in order],
-                [examples[number] for number, _, _ in order],
                 [parts[k][1].units[at] for _, k, at in order],
             )
-            for (number, k, at), prediction in zip(order, predictions, strict=True):
-                results[number].predictions[task] = prediction
-                if logits:
-                    results[number].logits.update(self._logits(task, parts[k][1].values[at], prediction))
-                    own = self._gold(task, examples[number], parts[k][1].units[at], alone=len(tasks) == 1)
-                    results[number].gold.update(own)
-        return results
-
-    def _logits(self, task: str, values: np.ndarray, prediction: Prediction) -> dict[str, Any]:
-        """The logits of one example as a student's rows carry them; none for types that cannot learn from them."""
-        spec = self.network.specs[task]
-        if not hasattr(spec.task, "soft"):
-            return {}
-        if isinstance(prediction, Value):  # in the units of the labels, which any student understands
-            return {task: prediction.value}
-        rows = values[0] if spec.task.layout == "joint" else values
-        return {task: {"labels": spec.facts["labels"], "values": np.round(rows.astype(float), 5).tolist()}}
-
-    def _gold(self, task: str, example: Example, units: np.ndarray, *, alone: bool) -> dict[str, dict[str, Any]]:
-        """The label that a row has itself, under the task's name or (where one task is predicted *alone*) as `label`:
-        a student learns from it and from the logits, not from what the teacher took for the label."""
-        spec = self.network.specs[task]
-        key = spec.labelled.hard_key
-        label = example.labels.get(task, example.labels.get("label", example.labels.get("labels")) if alone else None)
-        label = label.get(key) if isinstance(label, Mapping) else label
-        if label is None or not key:
-            return {}
-        if key == "tags":  # spans too, which become one tag a unit, as the logits are
-            try:
-                label = spec.labelled.gold(label, example, units, spec.facts)
-            except LabelError as error:
-                place = f"{example.place}: " if example.place else ""
-                raise BraidError(f"{place}task {task!r}: the row's own label cannot be kept: {error}") from error
-        return {task: {key: label}}
+        return out
 
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
         """The examples that a task can read. Where it was asked for by name, all must be."""

@@ -28,7 +28,7 @@ from braid.nn.biaffine import BiaffineArcs
 from braid.nn.divergence import class_divergence, segment_divergence
 from braid.nn.losses import IGNORED
 from braid.nn.probabilities import softmax
-from braid.nn.segments import pad, select
+from braid.nn.segments import pad, unit_places
 from braid.nn.trees import find_cycle, spanning_tree
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 
@@ -241,8 +241,11 @@ class DependencyHead(Head):
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [P, 1 + C] of each row's (word, head) pairs, by word, then by head from 0: the arc, the relations."""
-        chosen_W, cu = select(hidden.batch.cu_words, rows)
-        logits_PC: Tensor = self.scorer(hidden.last[hidden.batch.words[chosen_W]], cu.diff().tolist())
+        chosen_W, cu = unit_places(hidden.batch, rows)
+        words_WD = hidden.last[hidden.batch.words[chosen_W]]
+        if hidden.batch.real is not None:
+            return self.scorer.of_rectangle(words_WD.view(hidden.batch.real.shape[0], -1, words_WD.shape[1]))
+        logits_PC: Tensor = self.scorer(words_WD, cu.diff().tolist())
         return logits_PC
 
     def sizes(self, batch: Batch, rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from braid.metrics.span import SpanMeter
 from braid.nn.divergence import segment_divergence
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
-from braid.nn.segments import segment_logsumexp, segment_min, select
+from braid.nn.segments import over_units, segment_logsumexp, segment_min, unit_places
 from braid.nn.spans import Spans, best_spans, best_threshold
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 
@@ -266,10 +266,10 @@ class SpanHead(Head):
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [N, 4] of the units that the windows `rows` own."""
-        chosen_N, cu = select(hidden.batch.cu_words, rows)
+        chosen_N, cu = unit_places(hidden.batch, rows)
         units_N2 = self.classifier(self.dropout(hidden.last[hidden.batch.words[chosen_N]]))
         null_R2 = self.classifier(self.dropout(hidden.last[hidden.batch.cu_seqlens[rows].long()]))
-        return torch.cat([units_N2, torch.repeat_interleave(null_R2, cu.diff(), dim=0)], dim=1)
+        return torch.cat([units_N2, over_units(null_R2, hidden.batch, cu)], dim=1)
 
     def sizes(self, batch: Batch, rows: Tensor) -> Tensor:
         """Units that each window owns."""

@@ -42,7 +42,7 @@ from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.losses import class_loss, soft_loss
 from braid.nn.probabilities import softmax
-from braid.nn.segments import select
+from braid.nn.segments import unit_places
 from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
 from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
 
@@ -251,7 +251,7 @@ class TaggingHead(Head):
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [N, C] of the units that the windows `rows` own."""
-        chosen_N, _ = select(hidden.batch.cu_words, rows)
+        chosen_N, _ = unit_places(hidden.batch, rows)
         logits_NC: Tensor = self.classifier(self.dropout(hidden.last[hidden.batch.words[chosen_N]]))
         return logits_NC
 
