@@ -87,6 +87,11 @@ def test_embeddings_are_the_means_of_the_run(small_run: Path, exported: Path) ->
     texts = TEXTS[:3]
     ours, theirs = braid.load(small_run, precision="fp32"), braid.load(exported)
     np.testing.assert_allclose(theirs.embed(texts), ours.embed(texts), atol=1e-4)
+    for refused in (lambda: theirs.embed(texts, layer=1), lambda: theirs.nearest(["one"])):
+        with pytest.raises(BraidError, match="use the run itself"):
+            refused()
+    with pytest.raises(BraidError, match="use the run itself"):
+        list(theirs.embed_tokens(texts))
 
 
 def test_the_graph_runs_without_braid(exported: Path) -> None:

@@ -54,7 +54,9 @@ def embed(
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
     model = braid.load(run)
     with counting() as told:
-        done = embed_to(model.reader, model.encoder_sha256, read_inputs(file), output, options, told=told)
+        done = embed_to(
+            model.reader, model.encoder_sha256, read_inputs(file), output, options, told=told, choose=model.pooling
+        )
     if done.cut:
         print(f"{done.cut:,} texts were longer than {model.max_length} tokens and lost their end", file=sys.stderr)
     what = f"{done.vectors:,} tokens of {done.texts:,} texts" if tokens else f"{done.texts:,} texts"

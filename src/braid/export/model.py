@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from braid.errors import BraidError, RunDirectoryError
 from braid.export.graph import EMBEDDING
 from braid.export.network import EncoderSizes, ExportedNetwork
 from braid.export.session import FILES, OnnxSession, Session, TorchSession
+from braid.predict.features import Pool, TokenFeatures
+from braid.predict.inputs import Input
 from braid.predict.model import Model
+from braid.predict.nearest import Neighbours
 from braid.tasks.base import Hidden
 
 MANIFEST = "export.json"
@@ -75,8 +78,13 @@ class ExportedModel(Model):
         kind = f"{self.manifest['to']} {self.manifest['precision']}"
         return f"<ExportedModel {self.directory} ({kind}): {', '.join(self.network.specs)}>"
 
-    def _embedding_head(self, task: str | None) -> Callable[[Hidden, Tensor], Tensor]:
+    def pooling(
+        self, *, task: str | None = None, layer: int | None = None, pooling: str | None = None
+    ) -> tuple[str, Pool]:
+        """The one vector of a text that the graph gives: a `similarity` task's, or the mean of the last layer."""
         heads = [name for name, head in self.network.heads() if hasattr(head, "embed")]
+        if layer not in (None, -1) or pooling not in (None, "mean") or (heads and (layer, pooling) != (None, None)):
+            raise BraidError(f"{self.directory}: an exported graph has one vector of a text only; use the run itself")
         if task is not None and task not in heads:
             raise BraidError(f"task {task!r} makes no embeddings; those that do: {', '.join(heads) or 'none'}")
         output = task or next(iter(heads), EMBEDDING)
@@ -85,7 +93,15 @@ class ExportedModel(Model):
             found: np.ndarray = self.network.run(hidden.batch, [output])[0]
             return torch.from_numpy(found)[rows]
 
-        return vectors
+        return output if output == EMBEDDING else f"task {output}", vectors
+
+    def embed_tokens(self, texts: Iterable[Input], *, layer: int = -1) -> Iterator[TokenFeatures]:
+        """Raises BraidError: no hidden state leaves the graph."""
+        raise BraidError(f"{self.directory}: an exported graph gives no hidden states; use the run itself")
+
+    def nearest(self, *given: Any, **more: Any) -> list[Neighbours]:
+        """Raises BraidError: the table of tokens stays in the graph."""
+        raise BraidError(f"{self.directory}: an exported graph has no table of tokens; use the run itself")
 
 
 def is_exported(directory: Path) -> bool:

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -82,17 +83,19 @@ def embed_to(
     options: FeatureOptions,
     *,
     told: Told = lambda doing, done, total: None,
+    choose: Callable[..., tuple[str, Pool]] | None = None,
 ) -> Embedded:
     """Write the features of texts, which are streamed; what is held does not grow with their number, but a file with
-    every token's.
+    every token's. *choose*: what pools (`Model.pooling`); None: `pooling_of` the network.
 
     Raises BraidError before anything is computed for wrong options or a wrong file name; what stood at *out* is
     replaced when all is done, not before."""
     options.check()
     check_name(out)
+    choose = choose or partial(pooling_of, reader.network)
     if options.tokens:
         return _tokens(reader, examples, out, -1 if options.layer is None else options.layer, told)
-    of, pool = pooling_of(reader.network, task=options.task, layer=options.layer, pooling=options.pooling)
+    of, pool = choose(task=options.task, layer=options.layer, pooling=options.pooling)
     known = {"encoder_sha256": encoder_sha256, "features": of}
     whitening = None if options.whitening is None else Whitening.load(options.whitening, of=known)
     if options.whiten is None:

@@ -95,7 +95,9 @@ Pool = Callable[[Hidden, Tensor], Tensor]
 
 
 def layer_states(hidden: Hidden, layer: int) -> Tensor:
-    """Hidden states [T, D] of a layer: 0 the embeddings, -1 the last."""
+    """Hidden states [T, D] of a layer: 0 the embeddings, -1 the last. Raises BraidError where there are none."""
+    if not hidden.last.is_floating_point():
+        raise BraidError("an exported graph gives no hidden states; use the run itself")
     return hidden.last if layer in (-1, len(hidden.layers) - 1) else hidden.layers[layer]
 
 

@@ -15,17 +15,11 @@ import numpy as np
 import torch
 
 from braid.checkpoint.bare import directory_of, load_any
-from braid.checkpoint.files import read_json
 from braid.checkpoint.model_files import LoadedModel
-from braid.config.recipe import Recipe
-from braid.data.assemble import read_group
 from braid.data.example import Example, Window
 from braid.data.groups import GroupData
-from braid.data.prepare import prepare
-from braid.data.textfile import sha256_of
-from braid.data.windows import Layout, UnitKind, WindowOptions, common_layout, tokenise
+from braid.data.windows import Layout, UnitKind, WindowOptions, tokenise
 from braid.errors import BraidError, did_you_mean
-from braid.model.corpora import CorpusReader, corpus_groups, data_of, preparing, sources_of, text_facts
 from braid.model.evaluate import Scores, evaluate
 from braid.model.inference import answers
 from braid.model.memory import keep_freed_memory
@@ -33,12 +27,22 @@ from braid.model.network import TaskSpec
 from braid.model.precision import device_of, inference_tokens, resolve
 from braid.nn.prepacked import prepack
 from braid.predict.cloze import Filled, fill
-from braid.predict.features import FeaturePooling, Reader, TokenFeatures, check_layer, of_tokens, pooled, pooling_of
+from braid.predict.features import (
+    FeaturePooling,
+    Pool,
+    Reader,
+    TokenFeatures,
+    check_layer,
+    of_tokens,
+    pooled,
+    pooling_of,
+)
 from braid.predict.generate import Continued, Writing, continue_prompts, joined
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.nearest import Neighbours, by_table, in_context
 from braid.predict.results import Result, result_of
 from braid.predict.rows import shared_rows
+from braid.predict.splits import changed_files, split_groups
 from braid.predict.teaching import own_label, taught_logits
 from braid.predict.whitening import Whitening
 from braid.tasks.clm import ClmHead
@@ -142,10 +146,7 @@ class Model:
     def changed_files(self, split: str = "test") -> list[str]:
         """Files of a split that are no longer what they were when the run was trained: its figures are of other
         data."""
-        known = read_json(self.directory / "environment.json").get("data_sha256", {})
-        recipe = Recipe.load_saved(self.directory / "recipe.yaml")
-        paths = {path for task in recipe.tasks.values() for one in sources_of(task.data, split) for path in one.files()}
-        return sorted(path for path in paths if path in known and known[path] != sha256_of(path))
+        return changed_files(self.directory, split)
 
     def evaluate(
         self, split: str = "test", *, tune: bool = False, progress: Callable[[int], None] = lambda rows: None
@@ -165,36 +166,7 @@ class Model:
     def groups(self, split: str) -> list[GroupData]:
         """The rows of a split of the data that the run's recipe names, of the tasks that the model has. Raises
         BraidError where there are none."""
-        recipe = Recipe.load_saved(self.directory / "recipe.yaml")
-        groups = self._corpora(recipe, split)
-        for group in recipe.parsed_chain.groups:
-            names = tuple(link.name for link in group.tasks if link.name in self.network.specs)
-            names = tuple(name for name in names if self.network.specs[name].predicts)
-            if not any(getattr(recipe.tasks[name].data, split) for name in names):
-                continue
-            defaults = {name: self.network.specs[name].labelled.default_label for name in names}
-            files = {name: recipe.tasks[name].data for name in names}
-            read = read_group(files, split, seed=recipe.seed, defaults=defaults)
-            reads = {name: self.network.specs[name].task.reads(self.network.specs[name].facts) for name in names}
-            layout, units = common_layout(reads)
-            options = WindowOptions(max_length=self.max_length, stride=self.stride, units=units, layout=layout)
-            cache = Path(recipe.cache) if recipe.cache else None
-            rows = prepare(read.examples, self.tokenizer, options, cache=cache, workers=recipe.train.workers)
-            groups.append(GroupData(names, read.examples, rows, options.units))
-        if not groups:
-            raise BraidError(f"no task of {self.directory} has data for the split {split!r}")
-        return groups
-
-    def _corpora(self, recipe: Recipe, split: str) -> list[GroupData]:
-        """The groups whose tasks make their own targets from a corpus, as far as the model still has these tasks."""
-        groups = []
-        for names in corpus_groups(recipe):
-            if all(name in self.network.specs for name in names) and getattr(data_of(recipe, names), split):
-                text = text_facts(self.tokenizer, self.network.encoder)
-                with preparing() as report:
-                    reader = CorpusReader(recipe, self.tokenizer, text, self.max_length, report)
-                    groups.append(reader.groups(names, [split])[split])
-        return groups
+        return split_groups(self.reader, self.directory, split)
 
     def embed(
         self,
@@ -210,11 +182,17 @@ class Model:
 
         *layer* (0: the embeddings, -1: the last) and *pooling* ask for others; *whitening*: one that `braid embed
         --whiten` saved, loaded by `Whitening.load`. Raises BraidError for a task or layer that is not there."""
-        _, pool = pooling_of(self.network, task=task, layer=layer, pooling=pooling)
+        _, pool = self.pooling(task=task, layer=layer, pooling=pooling)
         parts = [part.vectors for part in pooled(self.reader, map(example_of, texts), pool)]
         size = self.network.encoder.hidden_size
         vectors = np.concatenate(parts) if parts else np.zeros((0, size), np.float32)
         return vectors if whitening is None else whitening(vectors)
+
+    def pooling(
+        self, *, task: str | None = None, layer: int | None = None, pooling: str | None = None
+    ) -> tuple[str, Pool]:
+        """How `embed` makes one vector of a text, and what that is called. Raises BraidError as `embed` does."""
+        return pooling_of(self.network, task=task, layer=layer, pooling=pooling)
 
     def embed_tokens(self, texts: Iterable[Input], *, layer: int = -1) -> Iterator[TokenFeatures]:
         """Hidden states of every token of each text, special tokens left out, streaming. Raises BraidError for a layer
