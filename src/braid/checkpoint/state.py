@@ -41,7 +41,7 @@ class Progress:
     """Where a run stands. *step*: optimiser steps done; *epoch*, *epoch_start*: the epoch of the last one, and the
     steps before it; *course*: everything that fixes the course of the run; *best*: step and score of the best
     evaluation so far; *stale*: evaluations since; *seconds*, *tokens*: spent; *bad*: steps left out because their
-    gradient was not finite."""
+    gradient was not finite; *rows*: rows with a target that were trained on, by task."""
 
     step: int = 0
     epoch: int = 0
@@ -53,6 +53,15 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     bad: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def stepped(self, *, epoch: int, epoch_start: int, tokens: int, rows: Mapping[str, int]) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.epoch, self.epoch_start = epoch, epoch_start
+        self.tokens += tokens
+        for task, n in rows.items():
+            self.rows[task] = self.rows.get(task, 0) + n
 
 
 def state_writer(

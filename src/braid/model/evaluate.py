@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from braid.data.cache import TokenRows
 from braid.data.changes import Draw
+from braid.data.example import Example
 from braid.data.groups import GroupData
 from braid.errors import DataError, LabelError, Problem, SkippedLabelError
 from braid.metrics.meter import Meter
@@ -48,9 +49,33 @@ def evaluate(
     return {task: meter.compute() for task, meter in found.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What one task says of labelled examples, beside what their labels say: the n-th of each belong together.
+    *meter* has seen them all."""
+
+    examples: list[Example]
+    predictions: list[Any]
+    golds: list[Any]
+    meter: Meter
+
+
 def meters(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False, **options: Any) -> dict[str, Meter]:
     """As `evaluate`, but the meters themselves (for tables by class)."""
     out = text_meters(model, groups, **{key: value for key, value in options.items() if key != "progress"})
+    for task, found in judge(model, groups, tune=tune, **options).items():
+        if task in out:
+            out[task].merge(found.meter)
+        else:
+            out[task] = found.meter
+    return out
+
+
+def judge(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False, **options: Any) -> dict[str, Judged]:
+    """Predictions of every task whose rows carry labels, with these labels. Options as for `evaluate`.
+
+    A task without any labelled row is left out. Raises DataError for labels that the task cannot hold."""
+    out: dict[str, Judged] = {}
     problems: list[Problem] = []
     for (_, task), found in answers(model, [_labelled(group) for group in groups], **options).items():
         spec, head = model.specs[task], model.head(task)
@@ -61,13 +86,12 @@ def meters(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False
         units = [found.units[k] for k in chosen]
         if tune and head.tunes:
             head.tune(values, golds, examples, units)
-        meter = spec.task.meter(spec.facts)
-        for prediction, gold in zip(head.decode(values, examples, units), golds, strict=True):
-            meter.update(prediction, gold)
-        if task in out:
-            out[task].merge(meter)
-        else:
-            out[task] = meter
+        judged = out.setdefault(task, Judged([], [], [], spec.task.meter(spec.facts)))
+        for example, prediction, gold in zip(examples, head.decode(values, examples, units), golds, strict=True):
+            judged.meter.update(prediction, gold)
+            judged.examples.append(example)
+            judged.predictions.append(prediction)
+            judged.golds.append(gold)
     if problems:
         raise DataError(problems, title="labels that cannot be evaluated:")
     return out

@@ -56,7 +56,7 @@ from braid.run.dataset import (
     with_targets,
     with_tokenizer,
 )
-from braid.run.summary import say_data
+from braid.run.summary import data_facts, say_data
 from braid.training.budget import find_budget
 from braid.training.distillation.objective import Distillation, distillation
 from braid.training.distillation.teachers import load_teachers
@@ -185,6 +185,8 @@ def _train(
         directory.mkdir(parents=True, exist_ok=True)
         write_bytes(directory / "recipe.yaml", recipe.to_yaml().encode())
         write_json(directory / "environment.json", environment(recipe, world))
+        rates = {" & ".join(link.name for link in group.tasks): group.rate for group in recipe.parsed_chain.groups}
+        write_json(directory / "data.json", data_facts(groups, parts, specs, rates))
     number = sum(parameter.numel() for parameter in model.parameters())
     where = f"{world.size} processes ({recipe.train.parallel}) on {device.type}" if world.size > 1 else str(device)
     say(f"{trainer.total} steps on {where} in {precision}, {number:,} parameters")
@@ -323,7 +325,7 @@ def _start(directory: Path, *, resume: bool, overwrite: bool) -> Path | None:
         raise RunDirectoryError(f"out: {directory} is a file, not a folder")
     for name in ("state", "encoder", "tasks"):
         shutil.rmtree(directory / name, ignore_errors=True)
-    for name in ("metrics.json", "metrics.jsonl", "best"):
+    for name in ("metrics.json", "metrics.jsonl", "data.json", "README.md", "best"):
         (directory / name).unlink(missing_ok=True)
     return None
 

@@ -249,14 +249,12 @@ class Trainer:
         losses = {task: x / n for (task, n), x in zip(counts.targets.items(), totals, strict=True) if n}
         if not finite:
             self._bad_step(step, losses, share.counted)
-        self.progress.step += 1
-        self.progress.epoch, self.progress.epoch_start = share.place.epoch, share.place.start
-        self.progress.tokens += int(all_tokens)
-        seconds = time.perf_counter() - began
-        self.progress.seconds += seconds
+        place = share.place
+        self.progress.stepped(epoch=place.epoch, epoch_start=place.start, tokens=int(all_tokens), rows=counts.rows)
+        self.progress.seconds += (seconds := time.perf_counter() - began)
         info = StepInfo(
             step=self.progress.step,
-            epoch=share.place.epoch + share.place.part,
+            epoch=place.epoch + place.part,
             losses=losses,
             lr=self.config.lr * factor,
             tokens=int(all_tokens),
@@ -264,7 +262,7 @@ class Trainer:
             pad_fraction=1 - all_tokens / all_places if all_places else 0.0,
         )
         self.display.step(info)
-        if self.progress.step % (self.config.log_every or 10) == 0 or share.place.last:
+        if self.progress.step % (self.config.log_every or 10) == 0 or place.last:
             self._log(
                 {
                     "step": info.step,
@@ -274,6 +272,8 @@ class Trainer:
                     "tokens": info.tokens,
                     "tokens_per_second": round(all_tokens / seconds),
                     "grad_norm": norm,
+                    "padding": round(info.pad_fraction, 4),
+                    "rows": dict(self.progress.rows),
                 }
             )
         # A signal that several processes heard comes as a sum of their numbers; each knows its own.
