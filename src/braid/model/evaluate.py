@@ -52,9 +52,10 @@ def evaluate(
 @dataclass(frozen=True, eq=False)
 class Judged:
     """What one task says of labelled examples, beside what their labels say: the n-th of each belong together.
-    *meter* has seen them all."""
+    *units* [U, 2]: character spans of each example's units; *meter* has seen all."""
 
     examples: list[Example]
+    units: list[np.ndarray]
     predictions: list[Any]
     golds: list[Any]
     meter: Meter
@@ -86,7 +87,8 @@ def judge(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False,
         units = [found.units[k] for k in chosen]
         if tune and head.tunes:
             head.tune(values, golds, examples, units)
-        judged = out.setdefault(task, Judged([], [], [], spec.task.meter(spec.facts)))
+        judged = out.setdefault(task, Judged([], [], [], [], spec.task.meter(spec.facts)))
+        judged.units.extend(units)
         for example, prediction, gold in zip(examples, head.decode(values, examples, units), golds, strict=True):
             judged.meter.update(prediction, gold)
             judged.examples.append(example)
