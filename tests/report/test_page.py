@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_the_mixture_is_what_the_steps_held(all_types: Path) -> None:
     lines = [json.loads(line) for line in (all_types / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [line["rows"] for line in lines if "rows" in line]
     assert len(rows) > 1
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         assert all(before[task] <= after[task] for task in before)
     facts = json.loads((all_types / "data.json").read_text(encoding="utf-8"))
     there = {task: group["splits"]["train"]["rows"] for group in facts["groups"] for task in group["tasks"]}

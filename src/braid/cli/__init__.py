@@ -18,7 +18,7 @@ from braid.cli.features import embed, embeddings, nearest
 from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
-from braid.cli.reporting import report
+from braid.cli.reporting import push, report
 from braid.cli.running import check, demo, evaluate, predict, train
 from braid.cli.shipping import export
 from braid.cli.studies import sweep
@@ -66,8 +66,8 @@ COMMANDS = (
     *(convert, inspect, average),
     *(embed, embeddings, nearest),
     *(sweep,),
+    *(report, push),
     *(export,),
-    *(report,),
 )
 for command in COMMANDS:
     app.command()(command)

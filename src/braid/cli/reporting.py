@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from braid.cli.arguments import RunArgument, short
+from braid.cli.arguments import AsJson, RunArgument, short
 from braid.errors import BraidError
 
 
@@ -32,3 +34,31 @@ def report(
     with counting() as told:
         path = write(run, other, output=output, split=split, examples=examples, told=told)
     print(f"{short(str(path))}  {path.stat().st_size / 1e3:,.0f} kB", file=sys.stderr)
+
+
+def push(
+    run: RunArgument,
+    repo_id: Annotated[str, typer.Argument(help="USER/NAME on the hub.", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="For all to see, if the repository is made now.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go up; needs no network.")] = False,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="What the commit says.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a finished run to the Hugging Face hub: card, encoder, heads, recipe, figures. Private unless --public."""
+    from braid.report.push import push as upload
+
+    done = upload(run, repo_id, private=not public, dry_run=dry_run, message=message)
+    for warning in done.warnings:
+        print(f"note: {warning}; these names go up too", file=sys.stderr)
+    if as_json:
+        print(json.dumps(asdict(done), ensure_ascii=False))
+        return
+    width = max(len(name) for name in done.files)
+    for name, size in done.files.items():
+        print(f"{name:{width}}  {size:>14,}")
+    kind = "private" if done.private else "public"
+    print(f"{f'{len(done.files)} files':{width}}  {done.size:>14,} bytes", file=sys.stderr)
+    if done.url is None:
+        print(f"would go to {repo_id} ({kind}, if it is made new); nothing was sent", file=sys.stderr)
+    else:
+        print(done.url, file=sys.stderr)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import braid
 from braid.checkpoint.files import write_bytes
 from braid.errors import BraidError
 from braid.report.blocks import Section
@@ -80,7 +79,6 @@ def render(views: Sequence[View], *, examples: int = EXAMPLES) -> str:
     return environment_.from_string(template).render(
         title=" and ".join(view.title for view in views),
         sections=[section for section in sections if section is not None],
-        version=braid.__version__,
     )
 
 

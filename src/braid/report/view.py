@@ -65,7 +65,7 @@ def _judged(record: Record, title: str, split: str, told: Told) -> View:
     from braid.predict.model import Model
 
     model = Model.load(record.directory)
-    groups = model.data(split)
+    groups = model.groups(split)
     total, done = sum(len(group) for group in groups), 0
 
     def progress(rows: int) -> None:

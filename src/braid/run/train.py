@@ -42,6 +42,7 @@ from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import device_of, resolve
 from braid.parallel.join import joined
 from braid.parallel.world import World
+from braid.report.card import write_card
 from braid.run.build import Parts, build_parts, write_model
 from braid.run.course import WatchedFiles, check_course, course, differences
 from braid.run.dataset import (
@@ -302,6 +303,7 @@ def _close(directory: Path, figures: Mapping[str, Any], result: TrainResult) -> 
         best.unlink()
     if result.best is not None:
         write_json(best, dict(result.best))
+    write_card(directory)
     shutil.rmtree(directory / "state", ignore_errors=True)
 
 

@@ -143,6 +143,9 @@ class Task(TaskConfig, ABC):
     main_metric: ClassVar[str] = ""
     """The first metric of the type."""
 
+    hub_task: ClassVar[str] = ""
+    """What the Hugging Face hub calls such tasks; empty: it has no word for them."""
+
     @property
     def merges_windows(self) -> bool:
         """Whether long texts are read in overlapping windows and merged; else they are truncated, counted."""

@@ -44,6 +44,7 @@ class Classification(RowTask):
     """One label of several for each text or pair."""
 
     type: Literal["classification"] = "classification"
+    hub_task: ClassVar[str] = "text-classification"
     main_metric: ClassVar[str] = "accuracy"
     hard_key: ClassVar[str] = "label"
     comparable: ClassVar[bool] = True

@@ -20,6 +20,7 @@ class Clm(TextTask):
     """Every token is predicted from those before it (GPT-2, recurrent language models)."""
 
     type: Literal["clm"] = "clm"
+    hub_task: ClassVar[str] = "text-generation"
     default_fill: ClassVar[Fill] = "full"
 
     tied_embeddings: bool = True

@@ -47,6 +47,7 @@ class Dependency(LabelledTask):
     """The syntactic head of each word and its relation to it: a dependency tree."""
 
     type: Literal["dependency"] = "dependency"
+    hub_task: ClassVar[str] = "token-classification"
     main_metric: ClassVar[str] = "las"
     comparable: ClassVar[bool] = True
 

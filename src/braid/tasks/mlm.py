@@ -29,6 +29,7 @@ class Mlm(TextTask):
     """Tokens are masked; the encoder says which they were (BERT, RoBERTa, ALBERT, SpanBERT)."""
 
     type: Literal["mlm"] = "mlm"
+    hub_task: ClassVar[str] = "fill-mask"
     changes_input: ClassVar[bool] = True
 
     rate: float = Field(default=0.15, gt=0, lt=1)

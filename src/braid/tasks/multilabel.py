@@ -42,6 +42,7 @@ class Multilabel(RowTask):
     """Any number of labels for each text or pair."""
 
     type: Literal["multilabel"] = "multilabel"
+    hub_task: ClassVar[str] = "text-classification"
     main_metric: ClassVar[str] = "micro_f1"
     hard_key: ClassVar[str] = "labels"
     comparable: ClassVar[bool] = True

@@ -39,6 +39,7 @@ class MultipleChoice(RowTask):
     """One of the options of each question."""
 
     type: Literal["multiple_choice"] = "multiple_choice"
+    hub_task: ClassVar[str] = "multiple-choice"
     layout: ClassVar[Layout] = "options"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     document: ClassVar[Literal["row", "text", "pair"]] = "text"

@@ -41,6 +41,7 @@ class Ranking(RowTask):
     """Candidates of a query, ordered by relevance."""
 
     type: Literal["ranking"] = "ranking"
+    hub_task: ClassVar[str] = "text-ranking"
     together: ClassVar[Literal["row", "example", "query"]] = "query"
     document: ClassVar[Literal["row", "text", "pair"]] = "text"
     main_metric: ClassVar[str] = "map"

@@ -36,6 +36,7 @@ class Regression(RowTask):
     """One number for each text or pair."""
 
     type: Literal["regression"] = "regression"
+    hub_task: ClassVar[str] = "text-classification"
     main_metric: ClassVar[str] = "pearson"
     comparable: ClassVar[bool] = True
     hard_key: ClassVar[str] = "value"

@@ -59,6 +59,7 @@ class Seq2Seq(LabelledTask):
     """A text, or a sequence of tags, written for each text or pair by a transformer decoder."""
 
     type: Literal["seq2seq"] = "seq2seq"
+    hub_task: ClassVar[str] = "text-generation"
     main_metric: ClassVar[str] = "bleu"
     comparable: ClassVar[bool] = True
 

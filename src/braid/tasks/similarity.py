@@ -57,6 +57,7 @@ class SimilarityTask(LabelledTask):
     """One vector for each text, close for texts that are alike."""
 
     type: Literal["similarity"] = "similarity"
+    hub_task: ClassVar[str] = "sentence-similarity"
     layout: ClassVar[Layout] = "separate"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     main_metric: ClassVar[str] = "spearman"

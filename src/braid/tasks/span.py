@@ -63,6 +63,7 @@ class Span(LabelledTask):
     """The answer to a question (`text`), cut from a context (`pair`)."""
 
     type: Literal["span"] = "span"
+    hub_task: ClassVar[str] = "question-answering"
     layout: ClassVar[Layout] = "pair_windows"
     together: ClassVar[Literal["row", "example", "query"]] = "example"
     document: ClassVar[Literal["row", "text", "pair"]] = "pair"

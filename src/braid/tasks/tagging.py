@@ -70,6 +70,7 @@ class Tagging(LabelledTask):
     """A tag for each word or character: entities, slots, word segmentation, parts of speech."""
 
     type: Literal["tagging"] = "tagging"
+    hub_task: ClassVar[str] = "token-classification"
     bears_changes: ClassVar[bool] = True
     layout: ClassVar[Layout] = "windows"
     main_metric: ClassVar[str] = "f1"
