@@ -5,19 +5,24 @@
 The runs of `infer.py`. One text of about 20 characters a call, another one each time (p50 in milliseconds), and texts a
 second of a long list; tokenising and decoding are part of both. All sides use the same number of threads.
 
+`cpu` and `cpu_texts` are the same by the processor's time of all threads, which other programs do not disturb.
+
 Prints a table and, last, one line of JSON: `onnx_vs_own_1` (how many times sooner one text is done than by our own path
-in fp32), `int8_vs_onnx_1`, `int8_vs_own_1`, `texts_onnx_vs_own_1` (of the list) ... and the same for 8 tasks.
+in fp32), `int8_vs_onnx_1`, `int8_vs_own_1`, `texts_onnx_vs_own_1` (of the list), `cpu_onnx_vs_own_1` ... and the same
+for 8 tasks.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import infer
-from latency import timed
+from latency import CHARACTERS, WARMUP
+from texts import reviews
 from versus import Found, contest, rate
 
 TASKS = (1, 8)
@@ -51,9 +56,27 @@ def turn(options: argparse.Namespace, side: str, n: int) -> Found:
     found = timed(model, options.calls)
     given = infer.texts(options.texts)
     list(model.stream(given[: infer.WARMUP]))
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     done = sum(len(result) > 0 for result in model.stream(given[infer.WARMUP :]))
-    return {**found, "texts": done / (time.perf_counter() - began)}
+    found["texts"] = done / (time.perf_counter() - began)
+    found["cpu_texts"] = done / (time.process_time() - cpu)
+    return found
+
+
+def timed(model: Any, calls: int) -> Found:
+    """p50 and p99 of one short text, and the p50 of its processor time, in milliseconds."""
+    wall, cpu = [], []
+    for number, (_, text) in enumerate(reviews(WARMUP + calls)):
+        began, busy = time.perf_counter(), time.process_time()
+        model(text[:CHARACTERS])
+        if number >= WARMUP:
+            cpu.append(1000 * (time.process_time() - busy))
+            wall.append(1000 * (time.perf_counter() - began))
+    return {
+        "rate": statistics.median(wall),
+        "p99": sorted(wall)[int(0.99 * len(wall))],
+        "cpu": statistics.median(cpu),
+    }
 
 
 def report(turns: dict[str, list[Found]]) -> Found:
@@ -65,7 +88,9 @@ def report(turns: dict[str, list[Found]]) -> Found:
             if SIDES[one] in there and SIDES[other] in there:
                 quick, slow = there[SIDES[one]], there[SIDES[other]]
                 out[f"{key}_{n}"] = round(rate(slow) / rate(quick), 3)
-                out[f"texts_{key}_{n}"] = round(rate(quick, "texts") / rate(slow, "texts"), 3)
+                out[f"cpu_{key}_{n}"] = round(rate(slow, "cpu") / rate(quick, "cpu"), 3)
+                for texts in ("texts", "cpu_texts"):
+                    out[f"{texts}_{key}_{n}"] = round(rate(quick, texts) / rate(slow, texts), 3)
     return out
 
 

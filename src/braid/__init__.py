@@ -95,6 +95,7 @@ def load(run: str | os.PathLike[str] | Run, **options: Any) -> Model:
         return ExportedModel.load(directory, **options)
     from braid.predict.model import Model
 
+    options.pop("trusted", None)  # a run is safetensors and JSON, and needs no trust
     return Model.load(directory, **options)
 
 

@@ -115,7 +115,9 @@ def test_the_graph_runs_without_braid(exported: Path) -> None:
 
 def test_a_torch_program_predicts_the_same(small_run: Path, tmp_path: Path) -> None:
     export(small_run, to="torch", out=tmp_path / "program", tasks=["mood"])
-    ours, theirs = braid.load(small_run, precision="fp32"), braid.load(tmp_path / "program")
+    ours, theirs = braid.load(small_run, precision="fp32"), braid.load(tmp_path / "program", trusted=True)
+    with pytest.raises(BraidError, match=r"can run code.*trusted=True"):
+        braid.load(tmp_path / "program")
     assert set(theirs.tasks) == {"mood"}
     for one, other in zip(ours(TEXTS, ["mood"]), theirs(TEXTS), strict=True):
         assert one["mood"].probabilities == pytest.approx(other["mood"].probabilities, abs=TOLERANCE)
@@ -177,6 +179,21 @@ def test_a_graph_that_differs_is_refused_and_the_older_export_stays(
         export(small_run, out=old, tasks=["mood"], overwrite=True)
     assert (old / "export.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+def test_the_commands_take_an_exported_directory(exported: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from braid.cli import app
+
+    (tmp_path / "texts.txt").write_text("a good week in Rome\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["predict", str(exported), str(tmp_path / "texts.txt"), "--tasks", "mood"])
+    assert json.loads(done.stdout)["mood"] == braid.load(exported)("a good week in Rome")["mood"].to_json()
+    done = CliRunner().invoke(app, ["evaluate", str(exported), "--json"])
+    assert set(json.loads(done.stdout)) == {"mood", "places", "score"}
+    done = CliRunner().invoke(app, ["export", str(exported.parent / "nowhere")])
+    assert isinstance(done.exception, RunDirectoryError)
+    assert "there is no run directory" in str(done.exception)
 
 
 def test_what_is_there_is_replaced_only_if_it_may(small_run: Path, exported: Path, tmp_path: Path) -> None:

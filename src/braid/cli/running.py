@@ -85,6 +85,7 @@ def predict(
     format: Annotated[str, typer.Option(help="jsonl, or conllu: tags and trees as a treebank.")] = "jsonl",
     logits: Annotated[bool, typer.Option("--logits", help="Write rows that a student can be trained on.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Read a torch.export program, which can run code.")] = False,
 ) -> None:
     """Predict every task that can read it for each line; writes JSON rows (or CoNLL-U) in the same order."""
     import braid
@@ -98,7 +99,7 @@ def predict(
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     if file == "-" and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
-    model = braid.load(run, tasks=wanted, force=force)
+    model = braid.load(run, tasks=wanted, force=force, **({"trusted": True} if trust else {}))
     interactive = file == "-" and sys.stdin.isatty()
     treebank = file.removesuffix(".gz").endswith(".conllu")
     inputs = conllu.examples(file) if treebank else read_inputs(file)

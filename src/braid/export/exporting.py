@@ -100,7 +100,7 @@ def export(
         manifest = _manifest(ours, graph, folder, to, int8=int8, opset=opset, left_out=left_out)
         _copy(run, folder, chosen)
         write_json(folder / MANIFEST, manifest)
-        theirs = ExportedModel.load(folder, batch_tokens=ours.batch_tokens)
+        theirs = ExportedModel.load(folder, trusted=True)
         exported = _compared(ours, theirs, directory, chosen, left_out, folder / FILES[to], say)
         _require(exported, int8=int8, tolerance=tolerance)
         write_json(folder / MANIFEST, {**manifest, **_findings(exported, tolerance)})

@@ -28,6 +28,11 @@ FORMAT = 1
 """Version of the directory; one that is higher is refused."""
 
 
+BATCH_TOKENS = 256
+"""Tokens of a batch on a processor: measured with `benchmarks/export.py`'s encoder, ONNX Runtime does half as many
+texts a second with 2,048, whose states leave the caches."""
+
+
 class ExportedModel(Model):
     """One graph with the answers of all its tasks; tokens and decoding are those of every model."""
 
@@ -37,12 +42,21 @@ class ExportedModel(Model):
     @classmethod
     def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:
         """The model in an exported directory; *tasks*: only these. Options: `device`, `batch_tokens`, `threads` (None:
-        as many as torch has); `precision` is what it was exported in.
+        as many as torch has), `trusted`; `precision` is what it was exported in.
+
+        *trusted*: needed for a `torch.export` program: torch reads such files with pickle and by evaluating
+        expressions, so that one from elsewhere could run code. An ONNX graph cannot.
 
         Raises RunDirectoryError for a directory that is incomplete, damaged or of a later version."""
         directory = Path(run)
         manifest = read_mapping(directory / MANIFEST)
         _check(manifest, directory / MANIFEST)
+        if manifest["to"] == "torch" and not options.pop("trusted", False):
+            raise BraidError(
+                f"{directory} holds a torch.export program, and reading one can run code that is in it. Where you "
+                "know who made it, say so: braid.load(directory, trusted=True), or --trust; an ONNX export needs no "
+                "trust"
+            )
         precision = options.pop("precision", None)
         if precision not in (None, "auto", manifest["precision"]):
             raise BraidError(f"{directory} was exported in {manifest['precision']}; it has no {precision}")
@@ -70,7 +84,9 @@ class ExportedModel(Model):
             "fp32",
         )
         # Batches are made on the CPU, whatever the graph runs on.
-        model = cls(loaded, directory, device="cpu", precision="fp32", batch_tokens=options.get("batch_tokens"))
+        model = cls(
+            loaded, directory, device="cpu", precision="fp32", batch_tokens=options.get("batch_tokens") or BATCH_TOKENS
+        )
         model.manifest = manifest
         return model
 
