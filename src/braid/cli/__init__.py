@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from braid.cli.converting import convert
+from braid.cli.exporting import export
 from braid.cli.features import embed, embeddings, nearest
 from braid.cli.files import average, inspect
 from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.reporting import push, report
 from braid.cli.running import check, demo, evaluate, predict, train
-from braid.cli.shipping import export
 from braid.cli.studies import sweep
 from braid.cli.vocabulary import vocab
 from braid.errors import BraidError, Interrupted

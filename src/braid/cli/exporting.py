@@ -1,4 +1,4 @@
-"""What leaves for other machines: `export`."""
+"""`braid export`: models for other machines."""
 
 from __future__ import annotations
 
