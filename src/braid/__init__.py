@@ -17,7 +17,9 @@ from braid.errors import BraidError
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncClient",
     "BraidError",
+    "Client",
     "Recipe",
     "__version__",
     "average",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from braid.client.client import AsyncClient, Client
     from braid.config.recipe import Recipe
     from braid.predict.model import Model
     from braid.run.folds import Folds
@@ -40,11 +43,15 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """`braid.Recipe`, imported when it is first asked for: `import braid` itself stays light."""
+    """`braid.Recipe` and the clients, imported when they are first asked for: `import braid` itself stays light."""
     if name == "Recipe":
         from braid.config.recipe import Recipe
 
         return Recipe
+    if name in ("AsyncClient", "Client"):
+        from braid.client import client
+
+        return getattr(client, name)
     raise AttributeError(f"module 'braid' has no attribute {name!r}")
 
 

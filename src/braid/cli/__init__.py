@@ -21,6 +21,7 @@ from braid.cli.language import cloze, generate, prepare
 from braid.cli.listing import list_variants, schema
 from braid.cli.reporting import push, report
 from braid.cli.running import check, demo, evaluate, predict, train
+from braid.cli.shipping import serve
 from braid.cli.studies import sweep
 from braid.cli.vocabulary import vocab
 from braid.errors import BraidError, Interrupted
@@ -67,7 +68,7 @@ COMMANDS = (
     *(embed, embeddings, nearest),
     *(sweep,),
     *(report, push),
-    *(export,),
+    *(export, serve),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -21,7 +21,7 @@ from braid.data.groups import GroupData
 from braid.data.windows import Layout, UnitKind, WindowOptions, tokenise
 from braid.errors import BraidError, did_you_mean
 from braid.model.evaluate import Scores, evaluate
-from braid.model.inference import answers
+from braid.model.inference import Answers, answers
 from braid.model.memory import keep_freed_memory
 from braid.model.network import TaskSpec
 from braid.model.precision import device_of, inference_tokens, resolve
@@ -40,8 +40,9 @@ from braid.predict.features import (
 from braid.predict.generate import Continued, Writing, continue_prompts, joined
 from braid.predict.inputs import Input, chunked, example_of
 from braid.predict.nearest import Neighbours, by_table, in_context
+from braid.predict.questions import Question, answer, read, told
 from braid.predict.results import Result, result_of
-from braid.predict.rows import shared_rows
+from braid.predict.rows import Reading
 from braid.predict.splits import changed_files, split_groups
 from braid.predict.teaching import own_label, taught_logits
 from braid.predict.whitening import Whitening
@@ -317,44 +318,63 @@ class Model:
     def _predict(
         self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool, logits: bool
     ) -> list[Result]:
-        results = [result_of(example) for example in examples]
-        for task, found in self.answered(examples, tasks, required=required).items():
-            # One call for all examples: a task may look at them together (as ranking does).
-            chosen = [examples[number] for number in found.numbers]
-            predictions = self.network.head(task).decode(found.values, chosen, found.units)
-            answered = zip(found.numbers, found.values, found.units, predictions, strict=True)
-            for number, values, units, prediction in answered:
-                results[number].predictions[task] = prediction
-                if logits:
-                    spec = self.network.specs[task]
-                    results[number].logits.update(taught_logits(task, spec, values, prediction))
-                    own = own_label(task, spec, examples[number], units, alone=len(tasks) == 1)
-                    results[number].gold.update(own)
-        return results
+        question = self._question(examples, tasks, required=required)
+        self.answer([(question, number) for number in range(len(examples))])
+        return self.results([question], logits=logits)[0]
+
+    def read(self, inputs: Sequence[Input], tasks: Iterable[str] | None = None) -> Question:
+        """Inputs checked and tokenised, for `answer`. Raises as a call does."""
+        return self._question([example_of(given) for given in inputs], self._wanted(tasks), required=tasks is not None)
+
+    def answer(self, parts: Sequence[tuple[Question, int]]) -> None:
+        """Take inputs (by number) of any questions through the encoder together, each for its own tasks."""
+        answer(parts, self._reads, self._through)
+
+    def results(self, questions: Sequence[Question], *, logits: bool = False) -> list[list[Result]]:
+        """The results of questions of which all inputs were answered, as a call gives them."""
+        out = []
+        for question, found in zip(questions, told(questions, self.network), strict=True):
+            results = [result_of(example) for example in question.examples]
+            for task, predictions in found.items():
+                for number, prediction in predictions.items():
+                    results[number].predictions[task] = prediction
+                    if logits:
+                        example, alone = question.examples[number], len(question.asked) == 1
+                        spec, (values, units) = self.network.specs[task], question.found[task][number]
+                        results[number].logits.update(taught_logits(task, spec, values, prediction))
+                        results[number].gold.update(own_label(task, spec, example, units, alone=alone))
+            out.append(results)
+        return out
 
     def answered(
         self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool = False
     ) -> dict[str, Answered]:
         """What each task's head answers of the examples that it can read, before it is decoded. *required*: as where
         tasks are asked for by name, it must be able to read all."""
-        asked = {task: self._fitting(examples, task, required=required) for task in tasks}
-        reads = {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items() if spec.predicts}
-        groups, members = shared_rows(
-            examples, reads, {task: found for task, found in asked.items() if found}, self._windows
-        )
-        found = answers(
-            self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision
-        )
+        question = self._question(examples, tasks, required=required)
+        self.answer([(question, number) for number in range(len(examples))])
         out = {}
         for task in tasks:
-            parts = [(members[g], part) for (g, name), part in found.items() if name == task]
-            order = sorted((number, k, at) for k, (numbers, _) in enumerate(parts) for at, number in enumerate(numbers))
+            found = sorted(question.found.get(task, {}).items())
             out[task] = Answered(
-                [number for number, _, _ in order],
-                [parts[k][1].values[at] for _, k, at in order],
-                [parts[k][1].units[at] for _, k, at in order],
+                [number for number, _ in found],
+                [values for _, (values, _) in found],
+                [units for _, (_, units) in found],
             )
         return out
+
+    def _question(self, examples: Sequence[Example], tasks: Sequence[str], *, required: bool) -> Question:
+        asked = {task: frozenset(self._fitting(examples, task, required=required)) for task in tasks}
+        return read(examples, asked, self._reads, self._windows)
+
+    @property
+    def _reads(self) -> dict[str, Reading]:
+        return {task: spec.task.reads(spec.facts) for task, spec in self.network.specs.items() if spec.predicts}
+
+    def _through(self, groups: Sequence[GroupData]) -> dict[tuple[int, str], Answers]:
+        return answers(
+            self.network, groups, batch_tokens=self.batch_tokens, device=self.device, precision=self.precision
+        )
 
     def _fitting(self, examples: Sequence[Example], task: str, *, required: bool) -> list[int]:
         """The examples that a task can read. Where it was asked for by name, all must be."""

@@ -1,0 +1,92 @@
+"""Connections that do not let a client hold them for nothing: heads, leftovers and answers have to move."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from braid.serve.limits import Limits
+
+HEAD = 65_536
+"""Bytes that a request's head may have."""
+DISCARD = 64_000_000
+"""Bytes of a body that are read and thrown away once its request was answered (with 413, say), so that the client
+comes to read the answer."""
+
+
+def protocol(limits: Limits) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol with these limits."""
+
+    class Connection(HttpToolsProtocol):
+        """One connection."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self._received = 0
+            self._heading = True
+            self._patience: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                transport.abort()
+            else:
+                self._mind()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._rest()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            self._received += len(data)
+            if self._received > (HEAD if self._heading else limits.max_bytes + DISCARD):
+                self.transport.abort()
+                return
+            super().data_received(data)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._received, self._heading = 0, True
+            self._mind()
+
+        def on_headers_complete(self) -> None:
+            self._heading = False
+            self._rest()
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._rest()
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.cycle is not None and self.cycle.more_body and self.cycle.response_complete:
+                self._mind()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._mind()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._rest()
+
+        def timeout_keep_alive_handler(self) -> None:
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+            else:
+                super().timeout_keep_alive_handler()
+
+        def _mind(self) -> None:
+            """End the connection unless what it waits for comes in time."""
+            self._rest()
+            self._patience = self.loop.call_later(limits.body_seconds, self.transport.abort)
+
+        def _rest(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+
+    return Connection

@@ -1,0 +1,196 @@
+"""The gate: what every request passes before the application sees it. Key, size, patience, the access log, figures.
+
+Plain ASGI, since a request that is turned away must cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import re
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from braid.serve.batching import Batcher
+from braid.serve.limits import ServeOptions
+from braid.serve.metrics import Metrics
+from braid.serve.models import dumps
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+OPEN = ("/", "/health", "/health/live", "/health/ready", "/metrics")
+"""What needs no key, with the page's files."""
+PAGE = "/page/"
+QUEUED = ("/predict", "/embed")
+"""What a full queue turns away."""
+ROUTES = (*OPEN, *QUEUED, "/tasks", "/docs", "/openapi.json", "/admin/reload")
+IDENTITY = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
+
+
+class BodyTooLarge(Exception):
+    """A body has more bytes than it may."""
+
+
+class BodyTooSlow(Exception):
+    """A body did not come in time."""
+
+
+class ClientLeft(Exception):
+    """The client closed the connection."""
+
+
+@dataclass
+class Trace:
+    """What the access log says of one request. The application adds to *said*."""
+
+    request_id: str
+    began: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+def refusal(
+    status: int, kind: str, message: str, *, where: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers of an answer that says what is wrong."""
+    body = dumps({"error": {"type": kind, "message": message, "where": where}})
+    return status, body, headers or {}
+
+
+class Gate:
+    """Middleware around the application."""
+
+    def __init__(self, app: App, options: ServeOptions, batcher: Batcher, metrics: Metrics) -> None:
+        self.app, self.options, self.batcher, self.metrics = app, options, batcher, metrics
+        self.draining = False
+        """Whether every answer says that the connection ends."""
+        self._key = options.api_key.get_secret_value().encode() if options.api_key else None
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        asked = headers.get(b"x-request-id", b"")
+        trace = Trace(asked.decode() if IDENTITY.fullmatch(asked) else secrets.token_hex(8))
+        scope["braid"] = trace
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                trace.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", trace.request_id.encode())]
+                if self.draining:
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            refused = self._refused(scope["path"], headers)
+            if refused is not None:
+                await _respond(answer, *refused)
+            else:
+                await self.app(scope, _Body(self.options, receive), answer)
+        except ClientLeft:
+            trace.status = trace.status or 499
+        except BodyTooLarge:
+            await _respond(answer, *self._too_large())
+        except BodyTooSlow:
+            self.metrics.rejected.labels("slow").inc()
+            slow = refusal(408, "timeout", f"the body did not come within {self.options.limits.body_seconds:g} s")
+            await _respond(answer, *slow)
+        finally:
+            self._note(scope, trace)
+
+    def _refused(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, bytes, dict[str, str]] | None:
+        if self._key is not None and path not in OPEN and not path.startswith(PAGE):
+            given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+            if not hmac.compare_digest(given, self._key):
+                self.metrics.rejected.labels("key").inc()
+                message = "this server wants its key: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+                return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.options.limits.max_bytes:
+            return self._too_large()
+        if path in QUEUED and self.batcher.full:
+            return self.busy()
+        return None
+
+    def busy(self) -> tuple[int, bytes, dict[str, str]]:
+        """What a full queue answers."""
+        self.metrics.rejected.labels("busy").inc()
+        busy = self.batcher.busy()
+        return refusal(429, "busy", str(busy), headers={"retry-after": str(busy.seconds)})
+
+    def _too_large(self) -> tuple[int, bytes, dict[str, str]]:
+        self.metrics.rejected.labels("bytes").inc()
+        message = f"a body may have {self.options.limits.max_bytes:,} bytes; send less at a time"
+        return refusal(413, "too_large", message, where="body")
+
+    def _note(self, scope: MutableMapping[str, Any], trace: Trace) -> None:
+        path, seconds = scope["path"], time.perf_counter() - trace.began
+        route = path if path in ROUTES else "other"
+        self.metrics.requests.labels(route, str(trace.status)).inc()
+        self.metrics.latency.labels(route).observe(seconds)
+        self.metrics.inside.set(self.batcher.inside)
+        self.metrics.queue.set(self.batcher.queue.tokens)
+        if self.options.log == "off" or route.startswith("/health") or route == "/metrics":
+            return
+        milliseconds = round(1000 * seconds, 2)
+        client = scope["client"][0] if scope.get("client") else None
+        if self.options.log == "json":
+            line = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "id": trace.request_id,
+                "client": client,
+                "method": scope["method"],
+                "path": path[:200],
+                "status": trace.status,
+                "milliseconds": milliseconds,
+                **trace.said,
+            }
+            print(dumps(line).decode("utf-8"), file=sys.stderr)
+        else:
+            said = " ".join(f"{key}={json.dumps(value)}" for key, value in trace.said.items())
+            shown = json.dumps(path[:200])[1:-1]
+            print(f"{client} {scope['method']} {shown} {trace.status} {milliseconds} ms {said}", file=sys.stderr)
+
+
+async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
+    fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    encoded = [(key.encode(), value.encode()) for key, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Body:
+    """`receive` that counts bytes and minds the time until the body is there; then it tells of clients that leave."""
+
+    def __init__(self, options: ServeOptions, receive: Receive) -> None:
+        self._limits, self._receive = options.limits, receive
+        self._until = time.monotonic() + options.limits.body_seconds
+        self._bytes = 0
+        self._whole = False
+
+    async def __call__(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._until - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > self._limits.max_bytes:
+            raise BodyTooLarge
+        self._whole = not message.get("more_body", False)
+        return message
