@@ -95,6 +95,7 @@ def serve(
 
         supervise(options, sock)
     else:
+        import braid
         from braid.serve.server import serve as serve_here
 
-        serve_here(options, sock)
+        serve_here(options, sock, load=braid.load, version=braid.__version__)

@@ -105,7 +105,14 @@ def _entries(
 
 
 def _size(by_reading: Mapping[Reading, Sequence[Window]]) -> int:
-    rows = [row.ids for windows in by_reading.values() for row in windows]
-    if len(by_reading) < 2:
-        return sum(map(len, rows))
-    return sum(len(key) for key in {ids.tobytes() for ids in rows}) // rows[0].itemsize if rows else 0
+    """Tokens of an example's rows. One that is read jointly rides on the first row of another reading, where that has
+    the same tokens."""
+    if len(by_reading) == 1:
+        return sum(len(row.ids) for rows in by_reading.values() for row in rows)
+    total, firsts = 0, set[bytes]()
+    for (layout, _), rows in sorted(by_reading.items(), key=lambda item: item[0][0] == "joint"):
+        first = rows[0].ids.tobytes() if rows else b""
+        if layout != "joint" or first not in firsts:
+            total += sum(len(row.ids) for row in rows)
+        firsts.add(first)
+    return total

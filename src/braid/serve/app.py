@@ -16,7 +16,6 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-import braid
 from braid.errors import BraidError
 from braid.serve.batching import Batcher, Busy, Late, Observer, Stages, TooLarge
 from braid.serve.gate import Gate, refusal
@@ -42,9 +41,9 @@ class Refused(Exception):
         super().__init__(message)
 
 
-def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Metrics) -> Gate:
+def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Metrics, *, version: str = "") -> Gate:
     """The ASGI application of a server whose models are loaded (or will be: until then it is not ready)."""
-    app = FastAPI(title="Braid", version=braid.__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Braid", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     gate = Gate(app, options, batcher, metrics)
     batcher.observer = Observer(batch=metrics.batch, dropped=lambda why: metrics.dropped.labels(why).inc())
 
@@ -168,7 +167,7 @@ def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Met
     def _schema() -> dict[str, Any]:
         if models.version not in known:
             known.clear()
-            known[models.version] = schema_of(_tasks(models))
+            known[models.version] = schema_of(_tasks(models), version)
         return known[models.version]
 
     handlers: Mapping[str, Callable[..., Any]] = {

@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 
-import braid
 from braid.errors import BraidError, did_you_mean
 from braid.predict.inputs import INPUT, example_of
 
@@ -164,9 +163,8 @@ class Served:
     predicting: Together | Apart
 
     @classmethod
-    def load(cls, name: str, path: Path, **options: Any) -> Served:
-        """The model in a run directory, after a first prediction. Raises BraidError."""
-        predictor = braid.load(path, **{key: value for key, value in options.items() if value is not None})
+    def of(cls, name: str, path: Path, predictor: Any) -> Served:
+        """A predictor under a name, after a first prediction."""
         together = all(hasattr(predictor, part) for part in ("read", "answer", "results"))
         served = cls(name, path, predictor, Together(predictor) if together else Apart(predictor))
         served.warm()

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-import braid
 from braid.serve.schemas import (
     EmbedAnswer,
     EmbedRequest,
@@ -43,7 +42,7 @@ SCHEMAS: tuple[type[BaseModel], ...] = (
 TEMPLATE = "#/components/schemas/{model}"
 
 
-def schema_of(tasks: dict[str, Any]) -> dict[str, Any]:
+def schema_of(tasks: dict[str, Any], version: str) -> dict[str, Any]:
     """OpenAPI 3.1 for what `GET /tasks` answers."""
     _, definitions = models_json_schema([(kind, "validation") for kind in SCHEMAS], ref_template=TEMPLATE)
     predicts, embeds = _examples(tasks)
@@ -61,7 +60,7 @@ def schema_of(tasks: dict[str, Any]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Braid",
-            "version": braid.__version__,
+            "version": version,
             "description": "Many tasks on a text in one pass of one encoder.",
         },
         "paths": paths,

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -34,17 +35,18 @@ SWITCH = 0.0005
 the decoding thread."""
 
 
-def serve(options: ServeOptions, sock: socket.socket) -> None:
-    """Load the models, then answer until a signal says otherwise. Raises BraidError for what cannot be loaded."""
+def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any], version: str) -> None:
+    """Load the models (*load*: `braid.load`), then answer until a signal says otherwise. Raises BraidError for what
+    cannot be loaded."""
     sys.setswitchinterval(SWITCH)
     _many_files()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(options.threads or max(1, cores // options.workers))
-    models = Models(options.runs, lambda name, path: _loaded(options, name, path))
+    models = Models(options.runs, lambda name, path: Served.of(name, path, load(path, **_asked(options))))
     models.load()
     budget = min(int(getattr(served.predictor, "batch_tokens", None) or 2048) for served in models)
     batcher = Batcher(options.batch_tokens or budget, options.limits)
-    gate = create(options, models, batcher, Metrics())
+    gate = create(options, models, batcher, Metrics(), version=version)
     config = uvicorn.Config(
         gate,
         interface="asgi3",
@@ -151,10 +153,10 @@ class Server(uvicorn.Server):
             _say(f"reloaded: {', '.join(names)}")
 
 
-def _loaded(options: ServeOptions, name: str, path: Any) -> Served:
-    return Served.load(
-        name, path, device=options.device, precision=options.precision, batch_tokens=options.batch_tokens
-    )
+def _asked(options: ServeOptions) -> dict[str, Any]:
+    """How models are to be loaded: what the user said of it, nothing else."""
+    found = {"device": options.device, "precision": options.precision, "batch_tokens": options.batch_tokens}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _many_files() -> None:

@@ -18,6 +18,7 @@ from braid.serve.limits import ServeOptions
 
 PARENT = "BRAID_SERVE_PARENT"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+WORKER = "braid.cli.worker"
 TICK = 0.1
 EARLY = 5.0
 """A worker that ends within so many seconds of its start will not do better the next time."""
@@ -65,7 +66,7 @@ class _Supervisor:
             raise BraidError(f"a worker could not start (exit code {failed}); what it said stands above")
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "braid.serve.worker"]
+        command = [sys.executable, "-m", WORKER]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(self.sock.fileno(),), env=self.environment)
         assert worker.stdin is not None
         told = {"options": json.loads(self.options.revealed()), "socket": self.sock.fileno()}

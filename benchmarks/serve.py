@@ -1,0 +1,231 @@
+"""`braid serve` under load from another process over loopback: throughput, latency, overload, ending, memory.
+
+    python benchmarks/serve.py [--seconds 8] [--tasks 1 8] [--soak MINUTES] [--folder FOLDER]
+
+The runs of `infer.py` (4 layers of 512, untrained; 1 and 8 tasks), texts of natural length (book reviews), one text a
+request. Against two others in the same call: the model called in a loop, text by text; and the plainest handler of
+FastAPI that calls the model in a thread, without batching. Then: p50 and p99 at half the peak; three times the peak
+(answered requests, how soon the others are turned away, any 5xx); SIGTERM under that load (requests that were sent and
+got no answer). `--soak`: so many minutes at half the peak, with the server's memory every five seconds.
+
+Prints what it finds as it goes and, last, one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import infer
+from texts import reviews
+
+HERE = Path(__file__).parent
+CLIENTS = 256
+WARMUP = 64
+PLAIN = """
+import asyncio, sys, uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+import torch, braid
+torch.set_num_threads(int(sys.argv[3]))
+model = braid.load(sys.argv[1])
+model("warm")
+app = FastAPI()
+class Request(BaseModel):
+    text: str
+@app.post("/predict")
+def predict(request: Request):
+    return model(request.text).to_json()
+uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False)
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int, health: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, from when it answers until the block ends."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}{health}", timeout=2).read()
+                    break
+                except OSError:
+                    if process.poll() is not None:
+                        said.seek(0)
+                        raise SystemExit(said.read().decode()[-3000:]) from None
+                    time.sleep(0.1)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(90)
+
+
+def load(options: argparse.Namespace, port: int, kind: str, amount: float, seconds: float) -> dict[str, Any]:
+    """What `load.py` found."""
+    bodies = str(options.folder / "bodies.jsonl")
+    command = [sys.executable, str(HERE / "load.py"), str(port), kind, str(amount), str(seconds), "--bodies", bodies]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def say(what: str, found: Any) -> None:
+    """A line as it goes."""
+    print(f"{what}: {json.dumps(found)}", flush=True)
+
+
+def memory(pid: int) -> float:
+    """MiB that a process holds."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def loop(options: argparse.Namespace, n: int) -> float:
+    """Texts a second of the model called in a loop, in a process of its own."""
+    code = (
+        "import sys, time, json, torch, braid\n"
+        "torch.set_num_threads(int(sys.argv[4])); model = braid.load(sys.argv[1])\n"
+        "texts = [json.loads(line)['text'] for line in open(sys.argv[2])]\n"
+        "for text in texts[:20]: model(text)\n"
+        "began, done = time.perf_counter(), 0\n"
+        "while time.perf_counter() - began < float(sys.argv[3]): model(texts[done % len(texts)]); done += 1\n"
+        "print(done / (time.perf_counter() - began))"
+    )
+    run, bodies = options.folder / f"run_{n}", options.folder / "bodies.jsonl"
+    given = [sys.executable, "-c", code, str(run), str(bodies), str(options.seconds), str(options.threads)]
+    return float(subprocess.run(given, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def plain(options: argparse.Namespace, n: int) -> dict[str, Any]:
+    """Of the handler without batching."""
+    port = free_port()
+    command = [sys.executable, "-c", PLAIN, str(options.folder / f"run_{n}"), str(port), str(options.threads)]
+    with running(command, port, "/openapi.json"):
+        load(options, port, "closed", CLIENTS, 1)
+        return load(options, port, "closed", CLIENTS, options.seconds)
+
+
+def serving(options: argparse.Namespace, n: int, port: int) -> list[str]:
+    """The command."""
+    run = str(options.folder / f"run_{n}")
+    command = [sys.executable, "-m", "braid", "serve", run, "--port", str(port), "--log", "off"]
+    return [*command, "--threads", str(options.threads)]
+
+
+def measure(options: argparse.Namespace, n: int) -> dict[str, Any]:
+    """One number of tasks."""
+    out: dict[str, Any] = {}
+    looped, unbatched = loop(options, n), plain(options, n)
+    say(f"{n} tasks, the model in a loop, texts/s", round(looped, 1))
+    say(f"{n} tasks, a handler without batching", unbatched)
+    port = free_port()
+    with running(serving(options, n, port), port, "/health") as server:
+        load(options, port, "closed", CLIENTS, options.seconds)
+        best = load(options, port, "closed", CLIENTS, options.seconds)
+        say(f"{n} tasks, braid serve, {CLIENTS} clients", best)
+        half = load(options, port, "open", best["rate"] / 2, options.seconds)
+        say(f"{n} tasks, half of that", half)
+        over = load(options, port, "open", 3 * best["rate"], options.seconds)
+        say(f"{n} tasks, three times that", over)
+        timer = threading.Timer(options.seconds / 2, lambda: server.send_signal(signal.SIGTERM))
+        timer.start()
+        ended = load(options, port, "open", best["rate"], options.seconds)
+        say(f"{n} tasks, SIGTERM under load", ended)
+        out["exit"] = server.wait(90)
+    out |= {
+        "rate": best["rate"],
+        "vs_loop": round(best["rate"] / looped, 2),
+        "vs_plain": round(best["rate"] / unbatched["rate"], 2),
+        "half_p50": half.get("p50_200"),
+        "half_p99": half.get("p99_200"),
+        "goodput": round(over["rate"] / best["rate"], 3),
+        "p50_429": over.get("p50_429"),
+        "p99_429": over.get("p99_429"),
+        "errors_5xx": sum(k for found in (best, half, over, ended) for s, k in found["statuses"].items() if s >= "500"),
+        "lost": ended["lost"],
+    }
+    return {f"{key}_{n}": value for key, value in out.items()}
+
+
+def soak(options: argparse.Namespace, n: int) -> dict[str, Any]:
+    """Memory over minutes of load."""
+    port, seen = free_port(), list[float]()
+    with running(serving(options, n, port), port, "/health") as server:
+        best = load(options, port, "closed", CLIENTS, 10)
+        ending = threading.Event()
+
+        def watch() -> None:
+            while not ending.wait(5):
+                seen.append(memory(server.pid))
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        found = load(options, port, "open", best["rate"] / 2, 60 * options.soak)
+        ending.set()
+        thread.join()
+        files = len(os.listdir(f"/proc/{server.pid}/fd"))
+    fifth = max(1, len(seen) // 5)
+    early, late = sum(seen[fifth : 2 * fifth]) / fifth, sum(seen[-fifth:]) / fifth
+    say("soak", found)
+    return {
+        "soak_minutes": options.soak,
+        "soak_requests": sum(found["statuses"].values()),
+        "soak_statuses": found["statuses"],
+        "soak_mib_early": round(early),
+        "soak_mib_late": round(late),
+        "soak_mib_most": round(max(seen)),
+        "soak_open_files": files,
+    }
+
+
+def main() -> None:
+    """Everything in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
+    parser.add_argument("--only-soak", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        options.folder = options.folder or Path(name)
+        options.folder.mkdir(parents=True, exist_ok=True)
+        infer.setup(options, tuple(options.tasks))
+        bodies = [json.dumps({"text": text}) for _, text in reviews(2000)]
+        (options.folder / "bodies.jsonl").write_text("\n".join(bodies) + "\n")
+        out: dict[str, Any] = {}
+        if not options.only_soak:
+            for n in options.tasks:
+                out |= measure(options, n)
+        if options.soak:
+            out |= soak(options, options.tasks[-1])
+    print(json.dumps(out), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The queue with its threads, without HTTP and without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from braid.errors import BraidError
+from braid.serve.batching import Batcher, Busy, Late, TooLarge
+from braid.serve.limits import Limits
+
+
+class Echo:
+    """A work whose rows are numbers of tokens. *held*: computing waits until it is let go."""
+
+    key = "echo"
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.held = threading.Event()
+        self.held.set()
+        self.begun = threading.Event()
+
+    def read(self, given: list[int]) -> tuple[dict[int, int], list[int]]:
+        if -1 in given:
+            raise BraidError("a row of -1")
+        return {"sizes": given, "done": {}}, given  # type: ignore[dict-item]
+
+    def compute(self, rows: Sequence[tuple[Any, int]]) -> None:
+        self.begun.set()
+        assert self.held.wait(10)
+        if any(job["sizes"][row] == 13 for job, row in rows):
+            raise RuntimeError("thirteen")
+        self.batches.append([job["sizes"][row] for job, row in rows])
+        for job, row in rows:
+            job["done"][row] = 2 * job["sizes"][row]
+
+    def tell(self, jobs: Sequence[Any]) -> list[Any]:
+        return [[job["done"][row] for row in range(len(job["sizes"]))] for job in jobs]
+
+
+@pytest.fixture
+def batcher() -> Iterator[Batcher]:
+    made = Batcher(10, Limits(max_tokens=100, queue_requests=8))
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_every_request_gets_its_own_answer_whatever_batches_it_was_in(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> list[Any]:
+        given = [[3, 4, 5], [1], [9, 9], [2, 2, 2, 2]]
+        found = await asyncio.gather(*(batcher.submit(work, sizes) for sizes in given))
+        return [(answer, stages.tokens) for answer, stages in found]
+
+    assert asyncio.run(main()) == [([6, 8, 10], 12), ([2], 1), ([18, 18], 18), ([4, 4, 4, 4], 8)]
+    assert all(len(batch) == 1 or sum(batch) <= 10 for batch in work.batches)
+
+
+def test_what_waits_while_a_batch_is_computed_shares_the_next_one(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> None:
+        work.held.clear()
+        tasks = [asyncio.ensure_future(batcher.submit(work, [1]))]
+        await asyncio.to_thread(work.begun.wait, 5)
+        tasks += [asyncio.ensure_future(batcher.submit(work, [2])) for _ in range(5)]
+        while batcher.queue.tokens < 10:
+            await asyncio.sleep(0.001)
+        work.held.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert work.batches == [[1], [2, 2, 2, 2, 2]]
+
+
+def test_a_request_without_rows_is_answered(batcher: Batcher) -> None:
+    assert asyncio.run(batcher.submit(Echo(), []))[0] == []
+
+
+def test_a_full_queue_turns_away_at_once(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> None:
+        work.held.clear()
+        tasks = [asyncio.ensure_future(batcher.submit(work, [10])) for _ in range(8)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy) as told:
+            await batcher.submit(work, [1])
+        assert told.value.seconds >= 1
+        work.held.set()
+        await asyncio.gather(*tasks)
+        assert (await batcher.submit(work, [1]))[0] == [2]
+
+    asyncio.run(main())
+
+
+def test_too_many_tokens_and_wrong_rows_are_refused(batcher: Batcher) -> None:
+    with pytest.raises(TooLarge, match="101"):
+        asyncio.run(batcher.submit(Echo(), [100, 1]))
+    with pytest.raises(BraidError, match="-1"):
+        asyncio.run(batcher.submit(Echo(), [1, -1]))
+    assert batcher.inside == 0
+
+
+def test_who_leaves_is_no_longer_in_the_queue(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> None:
+        work.held.clear()
+        first = asyncio.ensure_future(batcher.submit(work, [1]))
+        await asyncio.to_thread(work.begun.wait, 5)
+        left = asyncio.ensure_future(batcher.submit(work, [7]))
+        while not batcher.queue.tokens:
+            await asyncio.sleep(0.001)
+        left.cancel()
+        await asyncio.wait([left])
+        assert batcher.queue.tokens == 0
+        work.held.set()
+        await first
+
+    asyncio.run(main())
+    assert work.batches == [[1]]
+    assert batcher.inside == 0
+
+
+def test_a_deadline_ends_the_wait(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> None:
+        work.held.clear()
+        with pytest.raises(Late):
+            await batcher.submit(work, [1], seconds=0.05)
+        work.held.set()
+        assert (await batcher.submit(work, [3]))[0] == [6]
+
+    asyncio.run(main())
+
+
+def test_a_request_that_makes_its_batch_fail_harms_no_other(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> list[Any]:
+        work.held.clear()
+        tasks = [asyncio.ensure_future(batcher.submit(work, [1]))]
+        await asyncio.to_thread(work.begun.wait, 5)
+        tasks += [asyncio.ensure_future(batcher.submit(work, [size])) for size in (2, 13, 3)]
+        while batcher.queue.tokens < 18:
+            await asyncio.sleep(0.001)
+        work.held.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert [isinstance(one, RuntimeError) for one in found] == [False, False, True, False]
+    assert found[3][0] == [6]
+    assert batcher.queue.tokens == 0
