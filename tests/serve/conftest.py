@@ -122,14 +122,14 @@ def started(run: Path) -> Callable[..., Any]:
         thread.start()
         process.said = lambda: "".join(lines)  # type: ignore[attr-defined]
         try:
-            assert found.wait(60)
+            assert found.wait(120)
             address = re.search(r"serving at (\S+)", "".join(lines))
             assert address, "".join(lines)
             yield address[1], process
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(30)
+            process.wait(60)
             thread.join(5)
 
     return start

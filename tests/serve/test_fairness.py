@@ -45,7 +45,7 @@ def test_rows_of_like_length_go_together() -> None:
     queue.add(Ticket("a", [10]))
     queue.add(Ticket("a", [50, 12, 45, 9, 11]))
     first = queue.take()
-    assert [ticket.sizes[row] for ticket, row in first][0] == 10
+    assert next(ticket.sizes[row] for ticket, row in first) == 10
     assert sorted(ticket.sizes[row] for ticket, row in first) == [9, 10, 11, 12, 45]
 
 

@@ -7,6 +7,7 @@ import json
 import mimetypes
 import os
 import signal
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from braid.errors import BraidError
 from braid.serve.batching import Batcher, Busy, Late, Observer, Stages, TooLarge
-from braid.serve.gate import Gate, refusal
+from braid.serve.gate import BodyTooLarge, BodyTooSlow, ClientLeft, Gate, refusal
 from braid.serve.limits import ServeOptions
 from braid.serve.metrics import Metrics
 from braid.serve.models import Asked, Models, dumps
@@ -58,6 +59,26 @@ def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Met
         message = f"{request.method} {request.url.path}: {error.detail}; the routes are at /docs"
         status, body, _ = refusal(error.status_code, kind, message, where="path")
         return Response(body, status, error.headers, JSON)
+
+    @app.exception_handler(BodyTooLarge)
+    async def too_large(request: Request, error: BodyTooLarge) -> Response:
+        status, body, headers = gate.too_large()
+        return Response(body, status, headers, JSON)
+
+    @app.exception_handler(BodyTooSlow)
+    async def too_slow(request: Request, error: BodyTooSlow) -> Response:
+        status, body, headers = gate.too_slow()
+        return Response(body, status, {**headers, "connection": "close"}, JSON)
+
+    @app.exception_handler(ClientLeft)
+    async def left(request: Request, error: ClientLeft) -> Response:
+        return Response(status_code=499)
+
+    @app.exception_handler(Exception)
+    async def ours(request: Request, error: Exception) -> Response:
+        traceback.print_exception(error)
+        status, body, headers = refusal(500, "bug", "this is a bug in Braid, not in what you sent")
+        return Response(body, status, headers, JSON)
 
     async def predict(request: Request) -> Response:
         given = await _parsed(request, PredictRequest)

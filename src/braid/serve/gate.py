@@ -98,14 +98,6 @@ class Gate:
                 await _respond(answer, *refused)
             else:
                 await self.app(scope, _Body(self.options, receive), answer)
-        except ClientLeft:
-            trace.status = trace.status or 499
-        except BodyTooLarge:
-            await _respond(answer, *self._too_large())
-        except BodyTooSlow:
-            self.metrics.rejected.labels("slow").inc()
-            slow = refusal(408, "timeout", f"the body did not come within {self.options.limits.body_seconds:g} s")
-            await _respond(answer, *slow)
         finally:
             self._note(scope, trace)
 
@@ -118,7 +110,7 @@ class Gate:
                 return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.options.limits.max_bytes:
-            return self._too_large()
+            return self.too_large()
         if path in QUEUED and self.batcher.full:
             return self.busy()
         return None
@@ -129,10 +121,16 @@ class Gate:
         busy = self.batcher.busy()
         return refusal(429, "busy", str(busy), headers={"retry-after": str(busy.seconds)})
 
-    def _too_large(self) -> tuple[int, bytes, dict[str, str]]:
+    def too_large(self) -> tuple[int, bytes, dict[str, str]]:
+        """What a body is answered that has too many bytes."""
         self.metrics.rejected.labels("bytes").inc()
         message = f"a body may have {self.options.limits.max_bytes:,} bytes; send less at a time"
         return refusal(413, "too_large", message, where="body")
+
+    def too_slow(self) -> tuple[int, bytes, dict[str, str]]:
+        """What a body is answered that does not come."""
+        self.metrics.rejected.labels("slow").inc()
+        return refusal(408, "slow", f"the body did not come within {self.options.limits.body_seconds:g} s")
 
     def _note(self, scope: MutableMapping[str, Any], trace: Trace) -> None:
         path, seconds = scope["path"], time.perf_counter() - trace.began
