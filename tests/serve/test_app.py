@@ -244,6 +244,16 @@ def test_a_full_queue_says_when_to_come_again(run: Path) -> None:
         assert call(app, "GET", "/health").status_code == 200
 
 
+def test_all_bodies_together_are_bounded(run: Path) -> None:
+    with app_of(run, limits={"max_bytes": 1000}) as (app, *_):
+        app.held = 64_000
+        assert post(app, {"text": "a"}).status_code == 429
+        assert app.held == 64_000
+        app.held = 0
+        assert post(app, {"text": "a"}).status_code == 200
+        assert app.held == 0
+
+
 def test_deadlines_are_kept(served: Any) -> None:
     found = post(served[0], {"texts": ["a b c"] * 500}, headers={"x-deadline-seconds": "0.0001"})
     assert (found.status_code, found.json()["error"]["type"]) == (504, "deadline")

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from braid.errors import BraidError
 from braid.serve.batching import Batcher, Busy, Late, Observer, Stages, TooLarge
-from braid.serve.gate import BodyTooLarge, BodyTooSlow, ClientLeft, Gate, refusal
+from braid.serve.gate import BodyTooLarge, BodyTooSlow, ClientLeft, Gate, NoRoom, refusal
 from braid.serve.limits import ServeOptions
 from braid.serve.metrics import Metrics
 from braid.serve.models import Asked, Models, dumps
@@ -63,6 +63,11 @@ def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Met
     @app.exception_handler(BodyTooLarge)
     async def too_large(request: Request, error: BodyTooLarge) -> Response:
         status, body, headers = gate.too_large()
+        return Response(body, status, headers, JSON)
+
+    @app.exception_handler(NoRoom)
+    async def no_room(request: Request, error: NoRoom) -> Response:
+        status, body, headers = gate.busy()
         return Response(body, status, headers, JSON)
 
     @app.exception_handler(BodyTooSlow)

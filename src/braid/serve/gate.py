@@ -32,11 +32,17 @@ PAGE = "/page/"
 QUEUED = ("/predict", "/embed")
 """What a full queue turns away."""
 ROUTES = (*OPEN, *QUEUED, "/tasks", "/docs", "/openapi.json", "/admin/reload")
+BODIES = 64
+"""Bodies of the largest size that may be in the house at once; with more bytes, requests get 429."""
 IDENTITY = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
 
 
 class BodyTooLarge(Exception):
     """A body has more bytes than it may."""
+
+
+class NoRoom(Exception):
+    """All bodies together have more bytes than they may."""
 
 
 class BodyTooSlow(Exception):
@@ -72,6 +78,8 @@ class Gate:
         self.app, self.options, self.batcher, self.metrics = app, options, batcher, metrics
         self.draining = False
         """Whether every answer says that the connection ends."""
+        self.held = 0
+        """Bytes of all bodies that are in the house."""
         self._key = options.api_key.get_secret_value().encode() if options.api_key else None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -92,13 +100,15 @@ class Gate:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        body = _Body(self, receive)
         try:
             refused = self._refused(scope["path"], headers)
             if refused is not None:
                 await _respond(answer, *refused)
             else:
-                await self.app(scope, _Body(self.options, receive), answer)
+                await self.app(scope, body, answer)
         finally:
+            self.held -= body.size
             self._note(scope, trace)
 
     def _refused(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, bytes, dict[str, str]] | None:
@@ -171,10 +181,10 @@ async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]
 class _Body:
     """`receive` that counts bytes and minds the time until the body is there; then it tells of clients that leave."""
 
-    def __init__(self, options: ServeOptions, receive: Receive) -> None:
-        self._limits, self._receive = options.limits, receive
-        self._until = time.monotonic() + options.limits.body_seconds
-        self._bytes = 0
+    def __init__(self, gate: Gate, receive: Receive) -> None:
+        self._gate, self._limits, self._receive = gate, gate.options.limits, receive
+        self._until = time.monotonic() + self._limits.body_seconds
+        self.size = 0
         self._whole = False
 
     async def __call__(self) -> Message:
@@ -187,8 +197,12 @@ class _Body:
             raise BodyTooSlow from None
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        self._bytes += len(message.get("body", b""))
-        if self._bytes > self._limits.max_bytes:
+        size = len(message.get("body", b""))
+        self.size += size
+        self._gate.held += size
+        if self.size > self._limits.max_bytes:
             raise BodyTooLarge
+        if self._gate.held > BODIES * self._limits.max_bytes:
+            raise NoRoom
         self._whole = not message.get("more_body", False)
         return message

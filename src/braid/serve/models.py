@@ -7,6 +7,7 @@ of tasks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +176,8 @@ class Served:
         for facts in self.describe()["tasks"].values():
             if facts["example"] is not None:
                 self.predictor([facts["example"]])
-        self.predictor.embed(["warm"])
+        with contextlib.suppress(BraidError):  # not every exported model makes vectors
+            self.predictor.embed(["warm"])
 
     def embedding(self, task: str | None) -> Embedding:
         """What makes vectors. Raises BraidError for a task that makes none."""
