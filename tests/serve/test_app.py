@@ -97,7 +97,7 @@ def test_every_form_of_input_is_read(served: Any, model: Any, content: Any, expe
         ({"text": 3}, 422, "request", "string"),
         ({"texts": ["a"], "taks": []}, 422, "request", "taks"),
         ({"texts": ["a"], "pairs": []}, 422, "request", "as many"),
-        ({"text": "a", "tasks": ["moood"]}, 422, "input", "did you mean 'mood'"),
+        ({"text": "a", "tasks": ["moood"]}, 422, "task", "did you mean 'mood'"),
         ({"text": "a", "tasks": ["rank"]}, 422, "input", "cannot read it"),
         ({"text": "a", "model": "tinny"}, 422, "model", "did you mean 'tiny'"),
         ({"inputs": ["a", {"words": "b"}]}, 422, "input", "input 2"),

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from braid.errors import BraidError
+from braid.errors import BraidError, did_you_mean
 from braid.serve.batching import Batcher, Busy, Late, Observer, Stages, TooLarge
 from braid.serve.gate import BodyTooLarge, BodyTooSlow, ClientLeft, Gate, NoRoom, refusal
 from braid.serve.limits import ServeOptions
@@ -92,6 +92,7 @@ def create(options: ServeOptions, models: Models, batcher: Batcher, metrics: Met
         said = _said(request, options, served.name, inputs)
         if given.tasks is not None:
             said["tasks"] = given.tasks[:100]
+            _known(served.predictor, given.tasks)
         results, times = await _submitted(request, served.predicting, Asked(inputs, given.tasks))
         return _answer(request, served.name, "results", results, times)
 
@@ -253,6 +254,13 @@ def _found(models: Models, given: Any) -> Any:
         if not models.ready:
             raise Refused(503, "loading", "the models are being loaded", retry_after="1") from error
         raise Refused(422, "model", str(error), where="model") from error
+
+
+def _known(predictor: Any, tasks: list[str]) -> None:
+    known = [name for name, spec in predictor.tasks.items() if getattr(spec, "predicts", True)]
+    for task in tasks:
+        if task not in known:
+            raise Refused(422, "task", f"this model has no task {task!r}: {did_you_mean(task, known)}", where="tasks")
 
 
 def _patience(request: Request) -> float | None:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from braid.serve.batching import Stages
@@ -22,6 +30,7 @@ class Metrics:
     """The figures of one process."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         own = CollectorRegistry()
         self.registry = own
         if os.environ.get(FOLDER):

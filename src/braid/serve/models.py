@@ -98,10 +98,6 @@ class Apart:
         """Checked; its tokens are guessed."""
         examples = examples_of(given.inputs)
         tasks = None if given.tasks is None else tuple(dict.fromkeys(given.tasks))
-        known = [name for name, spec in self.predictor.tasks.items() if getattr(spec, "predicts", True)]
-        for task in tasks or ():
-            if task not in known:
-                raise BraidError(f"this model has no task {task!r}: {did_you_mean(task, known)}")
         size = sum(_guess(one.text) + _guess(one.pair or "") for one in examples)
         return _Called(examples, tasks), [size] if examples else []
 
