@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serve.conftest import app_of
 
@@ -29,7 +30,8 @@ def test_nothing_made_up_from_the_schema_is_answered_with_a_fault(run: Path, pat
         )
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
-            response = case.call_and_validate()
+            # A schema cannot say which tasks and models there are, nor that two lists are of one length.
+            response = case.call_and_validate(excluded_checks=[positive_data_acceptance])
             assert response.status_code < 500
 
         check()

@@ -19,7 +19,7 @@ from braid.serve.fairness import FairQueue, Ticket
 from braid.serve.limits import Limits
 
 READERS = 2
-FLOOR = 4
+FLOOR = 1
 """Budgets of tokens that may wait in any case, however slow the machine seems."""
 SMOOTHING = 0.2
 
@@ -99,7 +99,8 @@ class Batcher:
         self.inside = 0
         """Requests that were let in and have no answer yet."""
         self.rate = 0.0
-        """Tokens a second, smoothed over the last batches."""
+        """Tokens a second while there was work, smoothed over the last batches."""
+        self._last = 0.0
         self._ready = threading.Condition()
         self._stopping = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="braid-read")
@@ -204,7 +205,9 @@ class Batcher:
             return
         ended = time.perf_counter()
         tokens = sum(ticket.sizes[row] for ticket, row in rows)
-        speed = tokens / max(ended - began, 1e-6)
+        # From the end of the last batch, if this one waited by then: what is between batches counts too.
+        speed = tokens / max(ended - max(self._last, first.queued), 1e-6)
+        self._last = ended
         self.rate = speed if not self.rate else (1 - SMOOTHING) * self.rate + SMOOTHING * speed
         self.observer.batch(tokens, len(rows), ended - began)
         finished = []

@@ -14,6 +14,8 @@ HEAD = 65_536
 DISCARD = 64_000_000
 """Bytes of a body that are read and thrown away once its request was answered (with 413, say), so that the client
 comes to read the answer."""
+STRIDE = 262_144
+"""Bytes of such a body that earn its client as much time again."""
 
 
 def protocol(limits: Limits) -> type[HttpToolsProtocol]:
@@ -24,8 +26,9 @@ def protocol(limits: Limits) -> type[HttpToolsProtocol]:
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self._received = 0
+            self._received = self._minded = 0
             self._heading = True
+            self._leftover = False
             self._patience: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,10 +48,12 @@ def protocol(limits: Limits) -> type[HttpToolsProtocol]:
                 self.transport.abort()
                 return
             super().data_received(data)
+            if self._leftover and self._patience is not None and self._received - self._minded > STRIDE:
+                self._mind()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._received, self._heading = 0, True
+            self._received, self._heading, self._leftover = 0, True, False
             self._mind()
 
         def on_headers_complete(self) -> None:
@@ -63,6 +68,7 @@ def protocol(limits: Limits) -> type[HttpToolsProtocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.cycle is not None and self.cycle.more_body and self.cycle.response_complete:
+                self._leftover = True
                 self._mind()
 
         def pause_writing(self) -> None:
@@ -82,6 +88,7 @@ def protocol(limits: Limits) -> type[HttpToolsProtocol]:
         def _mind(self) -> None:
             """End the connection unless what it waits for comes in time."""
             self._rest()
+            self._minded = self._received
             self._patience = self.loop.call_later(limits.body_seconds, self.transport.abort)
 
         def _rest(self) -> None:
