@@ -76,7 +76,7 @@ class Load:
         return time.perf_counter() - began
 
     async def opened(self, rate: float, seconds: float) -> float:
-        """Seconds that it took to send; requests that found no free connection are counted (`skipped`)."""
+        """Seconds until the last answer; requests that found no free connection are counted (`skipped`)."""
         draw, began, at, number = random.Random(1), time.perf_counter(), 0.0, 0
         tasks: set[asyncio.Task[Any]] = set()
         while at < seconds and not self.stopped:
@@ -92,10 +92,9 @@ class Load:
             number += 1
             if self.refused:
                 break
-        took = time.perf_counter() - began
         if tasks:
             await asyncio.wait(tasks, timeout=60)
-        return took
+        return time.perf_counter() - began
 
     def found(self, seconds: float) -> dict[str, Any]:
         """The figures."""

@@ -214,6 +214,7 @@ def soak(options: argparse.Namespace, n: int) -> dict[str, Any]:
         "soak_mib_early": round(early),
         "soak_mib_late": round(late),
         "soak_mib_most": round(max(seen)),
+        "soak_mib_by_minute": [round(mib) for mib in seen[::12]],
         "soak_open_files": files,
     }
 
