@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_CONNECTIONS = 512
+PAUSE = 0.25
+"""Seconds that a client of closed load waits where it was turned away."""
 
 
 class Load:
@@ -68,8 +70,11 @@ class Load:
         async def client(start: int) -> None:
             number = start
             while time.perf_counter() - began < seconds:
-                if await self.request(number) is None:
+                status = await self.request(number)
+                if status is None:
                     return
+                if status == 429:
+                    await asyncio.sleep(PAUSE)
                 number += clients
 
         await asyncio.gather(*(client(start) for start in range(clients)))
