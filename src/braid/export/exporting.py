@@ -82,7 +82,8 @@ def export(
         raise BraidError(f"--to {to}: {did_you_mean(to, FILES)}")
     if is_exported(run):
         raise BraidError(f"{run} is exported already; give the run that it was made from")
-    directory = out or run.with_name(f"{run.name}-{'int8' if int8 else to}")
+    whole = run if run.name not in ("", "..") else run.resolve()
+    directory = out or whole.with_name(f"{whole.name}-{'int8' if int8 else to}")
     _check_free(directory, overwrite)
     ours = Model.load(run, tasks=tasks, device="cpu", precision="fp32")
     left_out = refusals(ours.network.specs, dict(ours.network.heads()))

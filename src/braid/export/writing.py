@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,9 @@ def write_torch(graph: Graph, path: Path) -> None:
 def write_onnx(graph: Graph, path: Path) -> int:
     """Write an ONNX graph, its weights beside it where they are too many for one file; gives its opset. Raises
     BraidError where the packages for it are missing."""
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise BraidError(f"--to onnx needs {error.name}: pip install 'braid-nlp[onnx]'") from None
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise BraidError(f"--to onnx needs {', '.join(missing)}: pip install 'braid-nlp[onnx]'")
     program = trace(graph)
     with torch.no_grad(), _quietly():
         found = torch.onnx.export(
