@@ -95,6 +95,14 @@ def test_no_text_lies_over_another_and_nothing_is_wider_than_the_window(page: Pa
     assert found["plots"]
     assert found["clash"] == []
     assert found["overflow"] == 0
+    assert float(str(found["smallest"])) >= 9  # pixels, ascenders to descenders
+
+
+def test_the_look_sees_texts_that_lie_over_each_other(page: Path, tmp_path: Path) -> None:
+    spoilt = tmp_path / "spoilt.html"
+    content = page.read_text(encoding="utf-8")
+    spoilt.write_text(content.replace("</svg>", "<text>one</text><text>two</text></svg>", 1), encoding="utf-8")
+    assert ["two", "one"] in look(spoilt, 1280, tmp_path)["clash"]  # type: ignore[operator]
 
 
 def test_two_runs_fit_beside_each_other(two: Path, tmp_path: Path) -> None:

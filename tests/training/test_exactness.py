@@ -163,6 +163,7 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(mixed: Any, tmp_path: Pa
     _, second = stopped_and_resumed(mixed, tmp_path / "b", stop_at, **options)
     result = second.train()
     assert result.steps == straight.progress.step
+    assert second.progress.rows == straight.progress.rows
     expected, found = weights(straight), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 

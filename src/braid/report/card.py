@@ -112,7 +112,7 @@ def _hub_datasets(record: Record) -> list[str]:
 
 def _tasks(record: Record) -> str:
     rows = []
-    for name in record.tasks or record.task_names():
+    for name in [name for name in record.task_names() if not record.tasks or name in record.tasks]:
         facts = record.tasks.get(name, {}).get("facts", {})
         labels = [str(label) for label in facts.get("labels", [])] if isinstance(facts, Mapping) else []
         shown = ", ".join(labels[:LABELS]) + (f" and {len(labels) - LABELS} more" if len(labels) > LABELS else "")
@@ -138,13 +138,11 @@ def _figures(record: Record) -> str:
 
 
 def _loading(record: Record) -> str:
-    name = next(iter(record.tasks), "TASK")
     parts = [
         "## How to load it",
         "All tasks, with Braid:",
         '```python\nimport braid\n\nmodel = braid.load("PATH")  # the folder of this file\n'
-        'result = model("some text")\n'
-        f'result["{name}"]\n```',
+        'result = model("some text")\nresult.to_json()  # what every task says that can read it\n```',
     ]
     if _in_transformers(record):
         parts += [

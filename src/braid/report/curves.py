@@ -51,7 +51,8 @@ def _task(task: str, views: Sequence[View]) -> list[Block]:
         if points:
             steps, values = zip(*points, strict=True)
             axes[0].plot(steps, values, color=colour(number), alpha=0.3, linewidth=0.8)
-            axes[0].plot(steps, smooth(values), color=colour(number), label=view.title)
+            mark = "o" if len(points) == 1 else ""
+            axes[0].plot(steps, smooth(values), color=colour(number), marker=mark, markersize=3, label=view.title)
     axes[0].set(title="training loss", xlabel="step")
     if all(value > 0 for points in losses for _, value in points) and _wide(losses):
         axes[0].set_yscale("log")
@@ -83,7 +84,9 @@ def _optimiser(views: Sequence[View]) -> list[Block]:
                 if isinstance(line.get(key), int | float) and math.isfinite(line[key])
             ]
             if points:
-                axis.plot(*zip(*points, strict=True), color=colour(number), linewidth=1, label=view.title)
+                mark = "o" if len(points) == 1 else ""
+                steps, values = zip(*points, strict=True)
+                axis.plot(steps, values, color=colour(number), linewidth=1, marker=mark, markersize=3, label=view.title)
     axes[0].set(title="learning rate", xlabel="step")
     axes[0].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     axes[1].set(title="gradient norm", xlabel="step")

@@ -78,6 +78,7 @@ def _between(
     blocks: list[Block] = [Table(columns, [["", *(f"{n:,}" for n in counts)]])]
     texts = views[0].judged[task].examples
     for title, numbers in ((f"right only in {a}", only_first), (f"right only in {b}", only_second)):
+        numbers.sort(key=lambda k: -max(first[k].wrong, second[k].wrong))
         if numbers:
             cards = [
                 [*_input(texts[k]), ("gold", _gold(first[k], second[k])), (a, first[k].said), (b, second[k].said)]

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braid.report.blocks import Block, Columns, Heading, Section, Table, Text, number, percent
+from braid.report.blocks import Block, Heading, Section, Table, Text, number, percent
 from braid.report.plots import INK, colour, drawn, panels, style
 from braid.report.view import View
 
 
 def lengths(views: Sequence[View]) -> Section:
     """A histogram and a table for each group of the chain."""
-    parts: list[tuple[str, Sequence[Block]]] = []
+    blocks: list[Block] = []
     with style():
         for view in views:
-            parts.append((view.title, _of(view)))
-    blocks = parts[0][1] if len(parts) == 1 else [Columns(parts)]
+            blocks += [Heading(view.title)] if len(views) > 1 else []
+            blocks += _of(view)
     lead = "Tokens of a row, special ones included. What was longer than a row is cut, or read in several rows."
     return Section("lengths", "Lengths and truncation", lead, blocks)
 

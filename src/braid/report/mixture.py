@@ -6,17 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from braid.report.blocks import Block, Columns, Section, Table, Text, number, percent
+from braid.report.blocks import Block, Heading, Section, Table, Text, number, percent
 from braid.report.plots import colour, drawn, panels, style
 from braid.report.view import View
 
 
 def mixture(views: Sequence[View]) -> Section:
     """Shares by step, and a table: rows seen, their share, and how often each row was seen."""
+    blocks: list[Block] = []
     with style():
-        parts = [(view.title, _of(view)) for view in views]
+        for view in views:
+            blocks += [Heading(view.title)] if len(views) > 1 else []
+            blocks += _of(view)
     lead = "Rows with a label of the task, as they stood in the batches; tasks joined by & share rows."
-    return Section("mixture", "Mixture", lead, parts[0][1] if len(parts) == 1 else [Columns(parts)])
+    return Section("mixture", "Mixture", lead, blocks)
 
 
 def _of(view: View) -> list[Block]:
@@ -37,9 +40,9 @@ def _of(view: View) -> list[Block]:
         axes[0].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         blocks.append(drawn(axes, f"mixture-{view.title}", "share of each task's rows by step"))
     there = {
-        task: group["splits"].get("train", {}).get("rows", 0)
+        task: n
         for group in view.record.data.get("groups", [])
-        for task in group["tasks"]
+        for task, n in group["splits"].get("train", {}).get("targets", {}).items()
     }
     rates = {task: group["rate"] for group in view.record.data.get("groups", []) for task in group["tasks"]}
     rows = []
@@ -52,4 +55,4 @@ def _of(view: View) -> list[Block]:
                 f"{rates[task]:g}" if task in rates else "–",
             ]
         )
-    return [*blocks, Table(["task", "rows seen", "share", "rows there", "times seen", "rate in the chain"], rows)]
+    return [*blocks, Table(["task", "rows seen", "share", "rows there are", "times seen", "rate in the chain"], rows)]

@@ -25,7 +25,11 @@ def speed(views: Sequence[View]) -> Section:
             for axis, key in zip(axes, shown, strict=True):
                 for place, (view, points) in enumerate(zip(views, series[key], strict=True)):
                     if points:
-                        axis.plot(*zip(*points, strict=True), color=colour(place), linewidth=1, label=view.title)
+                        mark = "o" if len(points) == 1 else ""
+                        steps, values = zip(*points, strict=True)
+                        axis.plot(
+                            steps, values, color=colour(place), linewidth=1, marker=mark, markersize=3, label=view.title
+                        )
                 axis.set(title=TITLES[KEYS.index(key)], xlabel="step", ylim=(0, None))
             if len(views) > 1:
                 axes[-1].legend()

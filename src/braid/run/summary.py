@@ -60,8 +60,9 @@ def data_facts(
     groups: Mapping[str, list[GroupData]], parts: Parts, specs: Mapping[str, TaskSpec], rates: Mapping[str, float]
 ) -> dict[str, Any]:
     """What `data.json` holds: of each group and split the examples, rows, tokens, a histogram of the rows' lengths
-    (`counts[k]`: rows of `k * bin` to `(k + 1) * bin - 1` tokens) and how many texts were cut; how often each label
-    stands in it. *rates*: how often each group is drawn, by its name."""
+    (`counts[k]`: rows of `k * bin` to `(k + 1) * bin - 1` tokens) and how many texts were cut; of training data how
+    many rows have a target of each task; how often each label stands there. *rates*: how often a group is drawn, by
+    its name."""
     width = max(1, -(-(parts.max_length + 1) // BINS))
     found: list[dict[str, Any]] = []
     for k, group in enumerate(groups["train"]):
@@ -90,5 +91,9 @@ def _split_facts(group: GroupData, specs: Mapping[str, TaskSpec], width: int) ->
         "longest": int(lengths.max()),
         "truncated": group.truncated(),
         "counts": np.bincount(lengths // width).tolist(),
+        "targets": {
+            **{task: int(table.has.sum()) for task, table in group.targets.items()},
+            **dict.fromkeys(group.makers, len(group)),
+        },
         "labels": labels,
     }
