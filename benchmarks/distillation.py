@@ -1,8 +1,8 @@
 """What a teacher gives: a student of two layers on SST-2, alone and taught by six layers, from the same start.
 
-    python benchmarks/distillation.py [--seeds 1,2,3] [--rows 16000] [--ways "alone; logits"] [--runs runs] [--table]
+    python benchmarks/distillation.py [--seeds 1,2,3] [--rows 8000] [--ways "alone; logits"] [--runs runs] [--table]
 
-Trains the teacher (recipes/distill/teacher.yaml: all 65,329 rows, one epoch, about five minutes on one core) where it
+Trains the teacher (recipes/distill/teacher.yaml: all 65,329 rows, one epoch, about ten minutes on one core) where it
 is not there yet, then recipes/distill/student.yaml for each seed and way on `--rows` of the training rows (0: all of
 them); every way sees the same rows as often. Runs that are finished already are read, not trained again, so the work
 may be divided among calls. Prints a table of means and deviations on GLUE's dev, the file of SST-2 with labels that
@@ -36,7 +36,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "alone": {"distill": "null"},
     "logits": {"distill.hidden": "null"},
     "logits, hidden": {},
-    "logits (annealed), hidden": {f"{SENTIMENT}soft.alpha": "annealed"},
 }
 """What each way changes in the student's recipe."""
 
