@@ -37,6 +37,10 @@ bench: install
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/fuzz.py
 	$(BIN)/python benchmarks/pretraining.py
+	$(BIN)/python benchmarks/distillation.py
+	$(BIN)/python benchmarks/regularisers.py cost
+	$(BIN)/python benchmarks/export.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf $(VENV) runs .braid_cache
