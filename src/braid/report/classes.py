@@ -15,6 +15,9 @@ from braid.report.view import View
 LABELS = 16
 """Labels that a matrix shows at most: more do not fit on paper."""
 
+BESIDE = 3
+"""Labels of a matrix that can stand beside another one."""
+
 OUTSIDE = "(none)"
 """Units in no span."""
 
@@ -31,10 +34,12 @@ def classes(views: Sequence[View]) -> Section | None:
             continue
         blocks.append(Heading(task))
         blocks += table
-        if len(shown) > 1:
+        wide = any(isinstance(one, Matrix) and len(one.labels) > BESIDE for _, found in shown for one in found)
+        if len(shown) > 1 and not wide:
             blocks.append(Columns(shown))
-        elif shown:
-            blocks += shown[0][1]
+        else:
+            for title, found in shown:
+                blocks += [Text(f"{title}:"), *found] if len(shown) > 1 else found
     if not blocks:
         return None
     lead = "In a matrix rows are gold labels and columns predictions; the darker, the greater the share of its row."

@@ -105,6 +105,8 @@ def _tags(said: Sequence[str], gold: Sequence[str], units: np.ndarray, text: str
         return Judgement(len(wrong), f"{len(wrong)} of {len(gold)} units are wrong", "; ".join(shown) + more)
     expected, found = spans_of(gold, scheme), spans_of(said, scheme)
     differing = set(expected) ^ set(found)
+    if not differing:
+        return Judgement(0, "all right", "all right")
     return Judgement(len(differing), _marked(expected, differing, units, text), _marked(found, differing, units, text))
 
 
