@@ -13,9 +13,9 @@ import pytest
 import braid
 from braid.client.requests import ServerError, pause, pieces
 from braid.errors import BraidError
-from serve.conftest import model as model
-from serve.conftest import run as run
-from serve.conftest import served as served
+from serving.conftest import model as model
+from serving.conftest import run as run
+from serving.conftest import served as served
 
 TEXTS = ["visit 3 to Rome was good", ("query 1", "it was 3"), {"words": ["visit", "Rome"]}, "a \ud800 b"]
 

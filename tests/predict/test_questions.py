@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from serve.conftest import model as model
-from serve.conftest import run as run
+from serving.conftest import model as model
+from serving.conftest import run as run
 
 TEXTS = ["visit 3 to Rome was good", "a", "visit to 北京 was bad " * 8]
 

@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from serve.conftest import app_of
+from serving.conftest import app_of
 
 OPERATIONS = ("/predict", "/embed", "/admin/reload", "/tasks", "/health", "/health/live", "/health/ready", "/metrics")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import braid
-from serve.page.parts import NO_PLAYWRIGHT, browser_path, served, train
+from serving.page.parts import NO_PLAYWRIGHT, browser_path, served, train
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from braid.errors import BraidError
 from braid.serve.pages import page_file
-from serve.conftest import app_of, http
+from serving.conftest import app_of, http
 
 TEXTS = ["visit 3 to Rome was good", "a", "北京 was bad " * 20, "", "visit to Paris"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from braid.data.units import split_words
 from conftest import ROOT
-from serve.page.parts import NO_PLAYWRIGHT, PAIR, TEXT, TYPES, card, fill_example, predict, served, settled
+from serving.page.parts import NO_PLAYWRIGHT, PAIR, TEXT, TYPES, card, fill_example, predict, served, settled
 
 pytest.importorskip("fastapi", reason="no server: pip install 'braid-nlp[serve]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)

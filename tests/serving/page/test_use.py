@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from serve.page.parts import NO_PLAYWRIGHT, PAIR, TEXT, predict
+from serving.page.parts import NO_PLAYWRIGHT, PAIR, TEXT, predict
 
 pytest.importorskip("fastapi", reason="no server: pip install 'braid-nlp[serve]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason=NO_PLAYWRIGHT)
