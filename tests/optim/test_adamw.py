@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from braid.optim import adamw
 from braid.optim.adamw import AdamW, keep_rows
 
 V, D = 4500, 6
@@ -92,6 +93,18 @@ def test_a_table_of_which_most_rows_are_touched_becomes_an_ordinary_weight() -> 
     run(rows, ours, range(200), most=V)
     assert_equal(plain, rows)
     assert "exp_avg" in ours.state[rows.table.weight]
+
+
+def test_an_ordinary_weight_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, rows = pair()
+    ours = AdamW(groups(rows, 0.1), lr=1e-2)
+    run(rows, ours, range(200), most=V)
+
+    def never(*given: object) -> None:
+        raise AssertionError("a table was made")
+
+    monkeypatch.setattr(adamw, "_Table", never)
+    run(rows, ours, range(200, 203), most=V)
 
 
 def test_a_dense_gradient_between_those_by_rows_is_taken_as_it_is() -> None:

@@ -202,7 +202,8 @@ def make_batch(
     few_shapes: bool = False,
 ) -> Batch:
     """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have). *draw*: which use
-    of the rows this is; None: tasks that make their own targets have none, and change nothing."""
+    of the rows this is; None: tasks that make their own targets have none, and change nothing. *few_shapes*: as
+    in `braid.data.packing.layout`."""
     wanted = None if tasks is None else set(tasks)
     rows = [groups[group].fed(row, draw) for group, row in step]
     places: dict[str, list[int]] = {}

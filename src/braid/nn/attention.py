@@ -137,10 +137,13 @@ def _mask(block: AttentionBlock, causal: bool, reach: int | None, *, whole: bool
     wanted."""
     # Padding stands behind a row's end, where no token looks that sees to the left only.
     keep = None if block.keep is None or causal else block.keep[:, None, None, :]
+    whole_row = reach is None or (not torch.compiler.is_exporting() and block.longest <= reach + 1)
+    if whole_row and not (causal and whole):
+        return keep
     place = torch.arange(block.longest, device=block.tokens.device)
     distance = place - place[:, None]
-    if reach is None or (not torch.compiler.is_exporting() and block.longest <= reach + 1):
-        return (distance <= 0)[None, None] if causal and whole else keep
+    if reach is None or whole_row:
+        return (distance <= 0)[None, None]
     near = _near(distance, causal, reach)[None, None]
     # Padding sees itself: a softmax of nothing is no number, and would be none in the gradients of what is real.
     return near if keep is None else (near & keep) | (distance == 0)

@@ -42,6 +42,7 @@ class AdamW(torch.optim.AdamW):
     def __init__(self, groups: list[dict[str, Any]], **options: Any) -> None:
         super().__init__(groups, fused=True, **options)
         self._tables: dict[nn.Parameter, _Table] = {}
+        self._ordinary: set[nn.Parameter] = set()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One step along the gradients that are there. *closure* is not used."""
@@ -71,10 +72,12 @@ class AdamW(torch.optim.AdamW):
             table = None
         if parameter.grad.is_sparse:
             parameter.grad = parameter.grad.coalesce()
-            if table is None:
+            if table is None and parameter not in self._ordinary:
                 table = self._tables[parameter] = _Table(parameter, self.state[parameter])
-            if table.touch(parameter.grad.indices()[0]) <= MOST * len(parameter):
+            if table is not None and table.touch(parameter.grad.indices()[0]) <= MOST * len(parameter):
                 return True
+            # What was touched stays touched: there is no way back, and no need to look again.
+            self._ordinary.add(parameter)
             parameter.grad = parameter.grad.to_dense()
         if table is not None:
             table.settle(parameter)

@@ -130,13 +130,8 @@ def _train(
     facts.update(learn_text(recipe, text))
     data = data if choose is None else choose(data)
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
-    teachers = [
-        teacher
-        for distill in filter(None, [recipe.distill])
-        for teacher in load_teachers(
-            distill.teachers, specs, parts.tokenizer, max_length=parts.max_length, variant=recipe.encoder
-        )
-    ]
+    asked = {} if recipe.distill is None else recipe.distill.teachers
+    teachers = load_teachers(asked, specs, parts.tokenizer, max_length=parts.max_length, variant=recipe.encoder)
     with world.in_turn():
         groups = {
             split: tokenised(
