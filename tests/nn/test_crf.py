@@ -89,6 +89,35 @@ def test_decoding_finds_the_best_legal_sequence(seed, lengths):
 
 
 @settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), LENGTHS)
+def test_a_tag_is_as_likely_as_all_legal_sequences_that_hold_it(seed, lengths):
+    crf, emissions = make(seed), [e.numpy() for e in sequences(seed, lengths)]
+    decoded = crf.decode(emissions)
+    for found, path, e in zip(crf.chances(emissions, decoded), decoded, emissions, strict=True):
+        assert len(found) == len(e)
+        if len(e):
+            powers = {p: np.exp(path_score(crf, torch.tensor(e), p)) for p in paths(len(e)) if is_legal(p)}
+            for at, tag in enumerate(path):
+                with_tag = sum(power for p, power in powers.items() if p[at] == tag)
+                assert found[at] == pytest.approx(with_tag / sum(powers.values()), abs=1e-6)
+
+
+def test_where_no_legal_sequence_exists_all_sequences_count():
+    crf = Crf(2, torch.tensor([True, False]), torch.tensor([False, True]), torch.tensor([[False, True], [True, False]]))
+    emissions = [np.array([[1.0, 3.0]], np.float32)]  # one unit cannot be first and last
+    ((chance,),) = crf.chances(emissions, decoded := crf.decode(emissions))
+    scores = (torch.tensor(emissions[0][0]) + crf.start + crf.end).detach().softmax(0)
+    assert chance == pytest.approx(float(scores[decoded[0][0]]), abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5])
+def test_chances_are_chances_however_large_the_logits(scale):
+    crf, emissions = make(5), [e.numpy() for e in sequences(5, [70, 0, 3], scale)]
+    for chance in crf.chances(emissions, crf.decode(emissions)):
+        assert ((chance >= 0) & (chance <= 1 + 1e-9)).all()
+
+
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 40), min_size=1, max_size=5), st.sampled_from([1.0, 1e3, 1e5]))
 def test_decoded_sequences_are_legal_however_large_the_logits(seed, lengths, scale):
     for path in make(seed).decode([e.numpy() for e in sequences(seed, lengths, scale)]):

@@ -1,4 +1,6 @@
+import math
 from dataclasses import replace
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -260,6 +262,26 @@ def test_predictions_carry_offsets_into_the_users_text():
     assert tags.tags == ["O", "B-X", "I-X", "O"]
     assert tags.spans == [Span(3, 11, "New York", "X", pytest.approx(0.7))]
     assert tags.to_json()["spans"][0]["text"] == "New York"
+
+
+def test_with_a_crf_a_span_is_as_sure_as_its_tags_are_among_all_legal_sequences():
+    """The transitions say what the emissions do not."""
+    head = Tagging(crf=True).make_head(BIO, 8)
+    with torch.no_grad():
+        head.crf.start.zero_()
+        head.crf.end.zero_()
+        head.crf.transitions.copy_(torch.tensor([[0.0, 0.0, 0.0], [-9.0, -9.0, 9.0], [9.0, -9.0, -9.0]]))
+    logits = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+    pairs = head.crf.transitions.tolist()
+    powers = {
+        path: math.exp(sum(logits[at, k] for at, k in enumerate(path)) + sum(pairs[a][b] for a, b in pairwise(path)))
+        for path in product(range(3), repeat=4)
+        if path[0] != 2 and (0, 2) not in pairwise(path)
+    }
+    chances = [sum(p for path, p in powers.items() if path[at] == at) / sum(powers.values()) for at in (1, 2)]
+    (tags,) = head.decode([logits], [PARIS], [split_words(PARIS.text)])
+    assert tags.spans == [Span(3, 11, "New York", "X", pytest.approx(sum(chances) / 2, abs=1e-6))]
+    assert tags.spans[0].score > 0.9
 
 
 def test_words_of_a_segmentation_are_spans_without_a_label():

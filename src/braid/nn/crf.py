@@ -117,6 +117,30 @@ class Crf(nn.Module):
                 best[k] = path
         return best
 
+    def chances(self, emissions: Sequence[np.ndarray], paths: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """How likely [U] each tag of a *path* [U] is where it stands, among all sequences of tags: its marginal
+        probability. Legal sequences alone count, unless the path is none, as in the loss.
+
+        It is the gradient of the log partition with respect to the tag's emission (Eisner 2016, Inside-Outside and
+        Forward-Backward Algorithms Are Just Backprop)."""
+        device = self.start.device
+        order = sorted((k for k, path in enumerate(paths) if len(path)), key=lambda k: len(paths[k]))
+        found: list[np.ndarray] = [np.empty(0)] * len(paths)
+        for first in range(0, len(order), DECODED_AT_ONCE):
+            chunk = order[first : first + DECODED_AT_ONCE]
+            cu = torch.tensor(np.cumsum([0, *(len(paths[k]) for k in chunk)]), device=device)
+            with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+                scores_NC, tags_N = (torch.tensor(np.concatenate([x[k] for k in chunk])) for x in (emissions, paths))
+                scores_BLC, real_BL = pad(scores_NC.to(device, _precise(device)), cu)
+                tags_BL, _ = pad(tags_N.to(device), cu)
+                scores_BLC.requires_grad_()
+                total = self._log_partition(scores_BLC, real_BL, self._is_legal(tags_BL, real_BL)).sum()
+                (chances_BLC,) = torch.autograd.grad(total, [scores_BLC])
+            chances_N = chances_BLC.gather(2, tags_BL[..., None]).squeeze(2)[real_BL].cpu().numpy()
+            for k, chances_U in zip(chunk, np.split(chances_N, cu[1:-1].cpu().numpy()), strict=True):
+                found[k] = chances_U
+        return found
+
 
 def _precise(device: torch.device) -> torch.dtype:
     """fp64 where the device has it."""

@@ -279,16 +279,19 @@ class TaggingHead(Head):
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
     ) -> list[Tags]:
-        """Best tags of whole texts and the spans that they mark. With a CRF tags are the best legal sequence; scores
-        are probabilities of the emissions alone either way."""
+        """Best tags of whole texts and the spans that they mark. With a CRF tags are the best legal sequence, and a tag
+        is as likely as all legal sequences that have it there."""
         if not logits:
             return []
         # All texts at once: most are short, and numpy is slow on many small arrays.
         ends = np.cumsum([len(logits_UC) for logits_UC in logits])[:-1]
-        joined_NC = np.concatenate(list(logits))
-        best_N = joined_NC.argmax(axis=1) if self.crf is None else np.concatenate(self.crf.decode(logits))
-        best_N = best_N.astype(np.int64)
-        sure_N = np.take_along_axis(softmax(joined_NC), best_N[:, None], axis=1)[:, 0]
+        if self.crf is None:
+            joined_NC = np.concatenate(list(logits))
+            best_N = joined_NC.argmax(axis=1)
+            sure_N = np.take_along_axis(softmax(joined_NC), best_N[:, None], axis=1)[:, 0]
+        else:
+            paths = self.crf.decode(logits)
+            best_N, sure_N = np.concatenate(paths), np.concatenate(self.crf.chances(logits, paths))
         return [
             self._tags(path_U, sure_U, example, units_U2)
             for path_U, sure_U, example, units_U2 in zip(
