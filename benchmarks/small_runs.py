@@ -19,8 +19,10 @@ from braid.tools.demo_data import write_demo_data
 TINY = {"type": "bert", "hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "max_length": 48}
 
 
-def recipe_of(data: Path, out: Path, *, encoder: dict[str, Any] | None = None, **train: Any) -> braid.Recipe:
-    """The demo's four tasks, small."""
+def recipe_of(
+    data: Path, out: Path, *, encoder: dict[str, Any] | None = None, task: dict[str, Any] | None = None, **train: Any
+) -> braid.Recipe:
+    """The demo's four tasks, small. *task*: options of every task."""
     files = {
         "entities": ("notes_{}.jsonl", {"type": "tagging", "crf": True}),
         "sentiment": ("notes_{}.jsonl", {"type": "classification"}),
@@ -30,7 +32,7 @@ def recipe_of(data: Path, out: Path, *, encoder: dict[str, Any] | None = None, *
     tasks = {}
     for name, (pattern, options) in files.items():
         found = {split: str(data / pattern.format(split)) for split in ("train", "dev")}
-        tasks[name] = {**options, "data": {**found, **({"source": "segmented"} if name == "segmentation" else {})}}
+        tasks[name] = {**options, **(task or {}), "data": {**found, **({"source": "segmented"} if name == "segmentation" else {})}}
     return braid.Recipe(
         encoder={**TINY, "vocab_size": 800, **(encoder or {})},
         tasks=tasks,
