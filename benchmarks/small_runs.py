@@ -32,7 +32,11 @@ def recipe_of(
     tasks = {}
     for name, (pattern, options) in files.items():
         found = {split: str(data / pattern.format(split)) for split in ("train", "dev")}
-        tasks[name] = {**options, **(task or {}), "data": {**found, **({"source": "segmented"} if name == "segmentation" else {})}}
+        tasks[name] = {
+            **options,
+            **(task or {}),
+            "data": {**found, **({"source": "segmented"} if name == "segmentation" else {})},
+        }
     return braid.Recipe(
         encoder={**TINY, "vocab_size": 800, **(encoder or {})},
         tasks=tasks,
