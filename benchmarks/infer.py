@@ -3,11 +3,12 @@
     python benchmarks/infer.py [--repeats 3] [--texts 1024]
 
 The encoder of `finetune.py`, untrained; 8, 4 and 1 tasks, half of them classification and half of them tagging (the one
-is classification). The pipelines as their documentation shows them (a list of texts, fp32) and tuned (bf16 where the
-machine has it, texts sorted by length, batches of 32). Texts a second, after a warm-up. The limit: the matrix products
-of one encoder alone.
+is classification). `braid int8` is the run of one task after `braid export --int8`. Pipelines as their documentation
+shows them (a list of texts, fp32) and tuned (bf16 where the machine has it, texts sorted by length, batches of 32).
+Texts a second, after a warm-up. The limit: the matrix products of one encoder alone.
 
-Prints a table and, last, one line of JSON: `vs_tuned_8`, `vs_tuned_4`, `vs_tuned_1`, `vs_default_8` ..., `of_limit_1`.
+Prints a table and, last, one line of JSON: `vs_tuned_8`, `vs_tuned_4`, `vs_tuned_1`, `vs_default_8` ..., `of_limit_1`,
+`int8_vs_tuned_1`. What int8 does to figures, `braid export` says for each run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from versus import Found, contest, ratio
 TASKS = (8, 4, 1)
 KINDS = ("classification", "tagging")
 WARMUP = 64
+INT8 = "run_1_int8"
 
 
 def kinds(n: int) -> list[str]:
@@ -68,10 +70,18 @@ def setup(options: argparse.Namespace, numbers: Sequence[int] = TASKS) -> None:
         braid.train(braid.Recipe(**recipe))
 
 
-def ours(options: argparse.Namespace, n: int) -> Found:
+def export_int8(options: argparse.Namespace) -> None:
+    """The run of one task in int8. It is a step old, so its figures mean nothing and may fall."""
+    from braid.export.exporting import export
+
+    if not (options.folder / INT8).exists():
+        export(options.folder / "run_1", out=options.folder / INT8, int8=True, tolerance=1.0)
+
+
+def ours(options: argparse.Namespace, run: str) -> Found:
     import braid
 
-    model = braid.load(options.folder / f"run_{n}")
+    model = braid.load(options.folder / run)
     given = texts(options.texts)
     list(model.stream(given[:WARMUP]))
     began = time.perf_counter()
@@ -125,16 +135,18 @@ def report(turns: dict[str, list[Found]]) -> Found:
                 out[f"{key}_{n}"] = ratio(turns, f"braid, {n} tasks", side)
     if "limit" in turns and "braid, 1 tasks" in turns:
         out["of_limit_1"] = ratio(turns, "braid, 1 tasks", "limit")
+    if "braid int8" in turns and "1 tuned pipelines" in turns:
+        out["int8_vs_tuned_1"] = ratio(turns, "braid int8", "1 tuned pipelines")
     return out
 
 
 def sides() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for n in TASKS:
-        found[f"braid, {n} tasks"] = lambda options, n=n: ours(options, n)
+        found[f"braid, {n} tasks"] = lambda options, n=n: ours(options, f"run_{n}")
         found[f"{n} tuned pipelines"] = lambda options, n=n: pipelines(options, n, tuned=True)
         found[f"{n} pipelines"] = lambda options, n=n: pipelines(options, n, tuned=False)
-    return {**found, "limit": limit}
+    return {**found, "braid int8": lambda options: ours(options, INT8), "limit": limit}
 
 
 if __name__ == "__main__":
@@ -143,6 +155,6 @@ if __name__ == "__main__":
         doc=__doc__,
         unit="texts/s",
         report=report,
-        setup=setup,
+        setup=lambda options: (setup(options), export_int8(options)),
         arguments=lambda parser: parser.add_argument("--texts", type=int, default=1024),
     )
