@@ -13,10 +13,10 @@ from braid.data.example import Example, Window
 from braid.data.groups import make_batch
 from braid.data.packing import pack, pack_targets
 from braid.data.units import join_words
+from braid.decoding.trees import find_cycle
 from braid.errors import LabelError
 from braid.model.inference import infer
 from braid.nn.losses import IGNORED
-from braid.nn.trees import find_cycle
 from braid.tasks.base import Hidden
 from braid.tasks.dependency import Dependency, Tree, check_tree, read_tree
 

@@ -12,8 +12,9 @@ from sklearn.metrics import f1_score
 from braid.data.example import Example, Window
 from braid.data.packing import pack_targets
 from braid.data.windows import NO_UNITS
+from braid.decoding.multilabel import best_threshold
 from braid.errors import LabelError
-from braid.tasks.multilabel import Multilabel, MultilabelHead, best_threshold
+from braid.tasks.multilabel import Multilabel, MultilabelHead
 
 TEXT = Example("x")
 

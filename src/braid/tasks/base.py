@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.tokens import Tokenizer
 from braid.data.windows import Layout, UnitKind
+from braid.decoding.base import Decoder, Intake, Need, Together
+from braid.decoding.base import Prediction as Prediction
 from braid.errors import LabelError, Place
 from braid.metrics.meter import Meter as Meter
 from braid.nn.scalar_mix import ScalarMix
@@ -41,15 +43,6 @@ class Hidden:
     layers: tuple[Tensor, ...] = ()
     words: Tensor | None = None
     targets: Targets | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a task says of one text. Each task type defines its own; labels are strings, never ids."""
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-able mapping."""
-        return asdict(self)
 
 
 class Head(nn.Module, ABC):
@@ -108,12 +101,16 @@ class Head(nn.Module, ABC):
         only where the task is `comparable`."""
         raise NotImplementedError
 
-    @abstractmethod
+    def decoding(self) -> Decoder:
+        """What makes predictions of the logits, as the head's parameters have it now. A head that has none decodes by a
+        `decode` of its own, and is exported with its weights."""
+        raise NotImplementedError(f"{type(self).__name__} needs either `decoding` or `decode`")
+
     def decode(
         self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
     ) -> list[Any]:
-        """A `Prediction` per example. *logits*: float32, [n, C] per example (its windows end to end, in order);
-        *units* [U, 2]: character spans of each example's units."""
+        """A `Prediction` per example; see `Decoder.decode`."""
+        return self.decoding().decode(logits, examples, units)
 
     def tune(
         self,
@@ -123,7 +120,8 @@ class Head(nn.Module, ABC):
         units: Sequence[np.ndarray],
     ) -> None:
         """Set what is not learned by gradients (thresholds; buffers of the head, saved with it) so that dev labels
-        come out best. Called before each evaluation on dev where `tunes`; `golds` as the meter gets them."""
+        come out best, as `Decoder.tuned` does. Called before each evaluation on dev where `tunes`; `golds` as the meter
+        gets them."""
 
 
 class Task(TaskConfig, ABC):
@@ -134,7 +132,7 @@ class Task(TaskConfig, ABC):
     layout: ClassVar[Layout] = "joint"
     """How an input becomes token rows."""
 
-    together: ClassVar[Literal["row", "example", "query"]] = "row"
+    together: ClassVar[Together] = "row"
     """What must stand in one batch for the loss: nothing but the row, all rows of an example, or all rows of all
     examples with one query."""
 
@@ -207,9 +205,18 @@ class LabelledTask(Task, ABC):
         """The label of a row of this task's data that has none. None: such a row stays without."""
         return None
 
+    @property
+    def need(self) -> Need | None:
+        """What an input must have beside its text. Default: nothing."""
+        return None
+
     def fits(self, example: Example) -> str | None:
         """Why this input cannot be read by the task ("it needs a `pair`"); None: it can."""
-        return None
+        return None if self.need is None else self.need.unfit(example)
+
+    def intake(self, facts: Facts) -> Intake:
+        """Which inputs it reads, and how."""
+        return Intake(*self.reads(facts), self.together, self.need)
 
     @abstractmethod
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,25 +18,19 @@ from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, is_soft, names_of, teacher_logits
+from braid.decoding.base import Need
+from braid.decoding.classification import ClassificationDecoder
+from braid.decoding.classification import Label as Label
 from braid.errors import LabelError, did_you_mean
 from braid.metrics.classification import ClassificationMeter
 from braid.nn.divergence import class_divergence
 from braid.nn.linear import Linear
 from braid.nn.losses import IGNORED, class_loss, soft_loss
 from braid.nn.pooling import RowFeatures
-from braid.nn.probabilities import softmax
 from braid.nn.san import San
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, Target
 from braid.tasks.row import RowTask
 from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
-
-
-@dataclass(frozen=True)
-class Label(Prediction):
-    """The most probable label, and the probability of each."""
-
-    label: str
-    probabilities: dict[str, float]
 
 
 class Classification(RowTask):
@@ -95,10 +88,10 @@ class Classification(RowTask):
             raise ValueError("class weights must be greater than 0")
         return value
 
-    def fits(self, example: Example) -> str | None:
-        """With `head: san` it must be a pair."""
-        unfit = self.head == "san" and example.pair is None
-        return "it needs a `pair`, which `head: san` compares with `text`" if unfit else None
+    @property
+    def need(self) -> Need | None:
+        """With `head: san` a pair."""
+        return Need("pair", "it needs a `pair`, which `head: san` compares with `text`") if self.head == "san" else None
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`labels`: the inventory; `soft`: whether rows carry a teacher's opinion; `weights`: one for each label,
@@ -245,12 +238,6 @@ class ClassificationHead(Head):
         """Of the probabilities of all labels, summed over rows."""
         return class_divergence(first, second).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Label]:
-        """The most probable label of each example; of equal ones the first in the inventory."""
-        return [self._label(softmax(row_1C[0])) for row_1C in logits]
-
-    def _label(self, probabilities_C: np.ndarray) -> Label:
-        best = self.labels[int(probabilities_C.argmax())]
-        return Label(best, dict(zip(self.labels, probabilities_C.tolist(), strict=True)))
+    def decoding(self) -> ClassificationDecoder:
+        """By softmax."""
+        return ClassificationDecoder(self.labels)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isqrt
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,25 +20,16 @@ from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, id_of, inventory
 from braid.data.windows import UnitKind
+from braid.decoding.dependency import DependencyDecoder
+from braid.decoding.dependency import Tree as Tree
+from braid.decoding.trees import find_cycle
 from braid.errors import LabelError, shown
 from braid.metrics.dependency import DependencyMeter
 from braid.nn.biaffine import BiaffineArcs
 from braid.nn.divergence import class_divergence, segment_divergence
 from braid.nn.losses import IGNORED
-from braid.nn.probabilities import softmax
 from braid.nn.segments import pad, unit_places
-from braid.nn.trees import find_cycle, spanning_tree
-from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
-
-
-@dataclass(frozen=True)
-class Tree(Prediction):
-    """Each word's head (words count from 1; 0 is the root) and its relation to it. *score*: the mean over words of
-    their probability; of a label 1."""
-
-    heads: list[int]
-    relations: list[str]
-    score: float = 1.0
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Target
 
 
 class Dependency(LabelledTask):
@@ -226,7 +215,7 @@ class DependencyHead(Head):
         super().__init__()
         self.labels: list[str] = facts["labels"]
         self.usual: str = facts["usual"]
-        self.root: str = self.usual if facts["root"] is None else facts["root"]
+        self.root: str | None = facts["root"]
         self.single_root = task.single_root
         self.scorer = BiaffineArcs(
             hidden_size,
@@ -235,10 +224,6 @@ class DependencyHead(Head):
             relation_size=task.relation_size,
             dropout=task.dropout,
         )
-        is_root_C = np.array([label == facts["root"] for label in self.labels])
-        # On the root a word is `root`, elsewhere it is not; where one of the two leaves no relation, all are free.
-        self.barred_2C = np.stack([~is_root_C, is_root_C])
-        self.barred_2C &= ~self.barred_2C.all(axis=1, keepdims=True)
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [P, 1 + C] of each row's (word, head) pairs, by word, then by head from 0: the arc, the relations."""
@@ -281,29 +266,9 @@ class DependencyHead(Head):
         gold = (cu[:-1] + heads_W)[known]
         return arcs_W[known].sum() + class_divergence(first[gold, 1:], second[gold, 1:]).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Tree]:
-        """The best tree of each example over the sum of its arcs' scores, then each arc's best relation: the root's
-        own on the root and nowhere else. Words that the row had no room for hang on the word before them, by the
-        usual relation; they take no part in the score."""
-        return [self._tree(logits_PC, len(spans)) for logits_PC, spans in zip(logits, units, strict=True)]
-
-    def _tree(self, logits_PC: np.ndarray, words: int) -> Tree:
-        size = (isqrt(4 * len(logits_PC) + 1) - 1) // 2
-        assert size * (size + 1) == len(logits_PC)
-        assert size <= words
-        logits_UHC = logits_PC.reshape(size, size + 1, logits_PC.shape[1])
-        heads_U = spanning_tree(logits_UHC[:, :, 0], single_root=self.single_root)
-        every_U = np.arange(size)
-        on_arc_UC = logits_UHC[every_U, heads_U, 1:]
-        relations_U = np.where(self.barred_2C[(heads_U > 0).astype(int)], -np.inf, on_arc_UC).argmax(axis=1)
-        sure_U = softmax(logits_UHC[:, :, 0])[every_U, heads_U] * softmax(on_arc_UC)[every_U, relations_U]
-        heads, relations = heads_U.tolist(), [self.labels[k] for k in relations_U.tolist()]
-        for place in range(size, words):
-            heads.append(place)
-            relations.append(self.usual if place else self.root)
-        return Tree(heads, relations, float(sure_U.mean()) if size else 1.0)
+    def decoding(self) -> DependencyDecoder:
+        """To the best tree."""
+        return DependencyDecoder(self.labels, self.usual, self.root, self.single_root)
 
 
 def _pairs_of_words(targets: Targets) -> Tensor:

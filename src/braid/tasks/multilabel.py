@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,23 +18,16 @@ from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.labels import as_strings, canonical, id_of, inventory
 from braid.data.soft_labels import hard_label, names_of, teacher_logits
+from braid.decoding.multilabel import Labels as Labels
+from braid.decoding.multilabel import MultilabelDecoder
 from braid.errors import LabelError
 from braid.metrics.multilabel import MultilabelMeter
 from braid.nn.divergence import binary_divergence
 from braid.nn.linear import Linear
 from braid.nn.losses import binary_loss, soft_binary_loss
-from braid.nn.probabilities import sigmoid
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, Target
 from braid.tasks.row import RowTask
 from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
-
-
-@dataclass(frozen=True)
-class Labels(Prediction):
-    """The labels whose probability reaches their threshold, in the inventory's order, and the probability of each."""
-
-    labels: list[str]
-    probabilities: dict[str, float]
 
 
 class Multilabel(RowTask):
@@ -209,34 +201,9 @@ class MultilabelHead(Head):
         units: Sequence[np.ndarray],
     ) -> None:
         """Each label's threshold by its own F1 on the dev data; 0.5 for labels that no dev row has."""
-        scores_nC = sigmoid(np.concatenate(logits))
-        for column, name in enumerate(self.labels):
-            right_n = np.array([name in gold for gold in golds])
-            self.threshold_C[column] = best_threshold(scores_nC[:, column], right_n)
+        found = self.decoding().tuned(logits, golds, examples, units)
+        self.threshold_C.copy_(torch.from_numpy(found.threshold_C))
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Labels]:
-        """The labels of each example that reach their threshold."""
-        limit_C = self.threshold_C.float().cpu().numpy()
-        out = []
-        for row_1C in logits:
-            scores_C = sigmoid(row_1C[0])
-            chosen = [name for name, yes in zip(self.labels, (scores_C >= limit_C).tolist(), strict=True) if yes]
-            out.append(Labels(chosen, dict(zip(self.labels, scores_C.tolist(), strict=True))))
-        return out
-
-
-def best_threshold(scores_n: np.ndarray, right_n: np.ndarray) -> float:
-    """The threshold with the best F1, halfway between the scores that it parts; of equal ones the nearest to 0.5.
-    0.5 where nothing is right."""
-    if not right_n.any():
-        return 0.5
-    order = np.argsort(-scores_n, kind="stable")
-    sorted_n, hits_n = scores_n[order], np.cumsum(right_n[order])
-    f1_n = 2 * hits_n / (np.arange(1, len(order) + 1) + right_n.sum())
-    # Between equal scores there is no threshold.
-    f1_n[:-1][sorted_n[:-1] == sorted_n[1:]] = -1.0
-    limit_n = (sorted_n + np.append(sorted_n[1:], 0.0)) / 2
-    best = np.flatnonzero(f1_n >= f1_n.max() - 1e-12)
-    return float(limit_n[best[np.argmin(np.abs(limit_n[best] - 0.5))]])
+    def decoding(self) -> MultilabelDecoder:
+        """By sigmoid and thresholds."""
+        return MultilabelDecoder(self.labels, self.threshold_C.float().cpu().numpy(), from_dev=self.tunes)

@@ -6,8 +6,7 @@ Shape legend: R rows (one for each option), E examples, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,23 +15,16 @@ from torch import Tensor
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.windows import Layout
+from braid.decoding.base import Need, Together
+from braid.decoding.multiple_choice import Choice as Choice
+from braid.decoding.multiple_choice import MultipleChoiceDecoder
 from braid.errors import LabelError, SkippedLabelError
 from braid.metrics.choice import ChoiceMeter
 from braid.nn.divergence import segment_divergence
 from braid.nn.linear import Linear
-from braid.nn.probabilities import softmax
 from braid.nn.segments import segment_logsumexp
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, Target
 from braid.tasks.row import RowTask
-
-
-@dataclass(frozen=True)
-class Choice(Prediction):
-    """The most probable option, its place among the options (from 0), and the probability of each."""
-
-    option: str
-    index: int
-    probabilities: list[float]
 
 
 class MultipleChoice(RowTask):
@@ -41,16 +33,15 @@ class MultipleChoice(RowTask):
     type: Literal["multiple_choice"] = "multiple_choice"
     hub_task: ClassVar[str] = "multiple-choice"
     layout: ClassVar[Layout] = "options"
-    together: ClassVar[Literal["row", "example", "query"]] = "example"
+    together: ClassVar[Together] = "example"
     document: ClassVar[Literal["row", "text", "pair"]] = "text"
     main_metric: ClassVar[str] = "accuracy"
     comparable: ClassVar[bool] = True
 
-    def fits(self, example: Example) -> str | None:
-        """It must have options."""
-        if example.options is None or len(example.options) < 2:
-            return "it needs `options`, a list of two or more to choose from"
-        return None
+    @property
+    def need(self) -> Need:
+        """Options."""
+        return Need("options", "it needs `options`, a list of two or more to choose from")
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """Nothing: every row brings its own options. Raises LabelError where there is no label at all."""
@@ -130,16 +121,9 @@ class MultipleChoiceHead(Head):
         n = int(targets.examples.max()) + 1
         return segment_divergence(first.squeeze(1), second.squeeze(1), targets.examples, n).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Choice]:
-        """The most probable option of each example; of equal ones the first."""
-        out = []
-        for scores_N1, example in zip(logits, examples, strict=True):
-            probabilities_N = softmax(scores_N1[:, 0])
-            best, options = int(probabilities_N.argmax()), example.options or ()
-            out.append(Choice(options[best] if options else "", best, probabilities_N.tolist()))
-        return out
+    def decoding(self) -> MultipleChoiceDecoder:
+        """By softmax over options."""
+        return MultipleChoiceDecoder()
 
 
 def index_of(label: Any, example: Example) -> int:

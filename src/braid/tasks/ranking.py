@@ -6,8 +6,7 @@ Shape legend: R rows (query and candidate), Q queries, D hidden size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,23 +17,17 @@ from torch import Tensor
 
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
+from braid.decoding.base import Need, Together
+from braid.decoding.ranking import Ranked as Ranked
+from braid.decoding.ranking import RankingDecoder, query_of
 from braid.errors import LabelError, Place
 from braid.metrics.ranking import RankingMeter
 from braid.nn.divergence import binary_divergence, segment_divergence
 from braid.nn.linear import Linear
-from braid.nn.probabilities import sigmoid
 from braid.nn.segments import segment_logsumexp
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, Target
 from braid.tasks.regression import number
 from braid.tasks.row import RowTask
-
-
-@dataclass(frozen=True)
-class Ranked(Prediction):
-    """How well the candidate answers its query, and its place among those that were predicted with it, from 1."""
-
-    score: float
-    rank: int
 
 
 class Ranking(RowTask):
@@ -42,7 +35,7 @@ class Ranking(RowTask):
 
     type: Literal["ranking"] = "ranking"
     hub_task: ClassVar[str] = "text-ranking"
-    together: ClassVar[Literal["row", "example", "query"]] = "query"
+    together: ClassVar[Together] = "query"
     document: ClassVar[Literal["row", "text", "pair"]] = "text"
     main_metric: ClassVar[str] = "map"
     comparable: ClassVar[bool] = True
@@ -55,9 +48,10 @@ class Ranking(RowTask):
     margin: float = Field(default=1.0, gt=0)
     """For `pairwise`."""
 
-    def fits(self, example: Example) -> str | None:
-        """It must have a candidate."""
-        return None if example.pair is not None else "it needs a `pair`, the candidate (`text` is the query)"
+    @property
+    def need(self) -> Need:
+        """A candidate."""
+        return Need("pair", "it needs a `pair`, the candidate (`text` is the query)")
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`highest`: the highest relevance.
@@ -181,22 +175,9 @@ class RankingHead(Head):
         queries, query_R = torch.unique(targets.values["query"], return_inverse=True)
         return segment_divergence(first.squeeze(1), second.squeeze(1), query_R, len(queries)).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Ranked]:
-        """Scores (of `pointwise` probabilities) and ranks among the examples of one query; of equal scores the first
-        stands first."""
-        scores = [float(row_11[0, 0]) for row_11 in logits]
-        if self.kind == "pointwise":
-            scores = [float(sigmoid(row_11)[0, 0]) for row_11 in logits]
-        members: dict[str, list[int]] = {}
-        for place, example in enumerate(examples):
-            members.setdefault(query_of(example), []).append(place)
-        ranks = [0] * len(scores)
-        for places in members.values():
-            for rank, place in enumerate(sorted(places, key=lambda k: -scores[k]), start=1):
-                ranks[place] = rank
-        return [Ranked(score, rank) for score, rank in zip(scores, ranks, strict=True)]
+    def decoding(self) -> RankingDecoder:
+        """Scores (of `pointwise` probabilities) and ranks."""
+        return RankingDecoder(probabilities=self.kind == "pointwise")
 
 
 def _pairwise(score_R: Tensor, grade_R: Tensor, query_R: Tensor, margin: float) -> Tensor:
@@ -204,11 +185,6 @@ def _pairwise(score_R: Tensor, grade_R: Tensor, query_R: Tensor, margin: float) 
     above_RR = (query_R[:, None] == query_R) & (grade_R[:, None] > grade_R)
     hinge_RR = (margin - score_R[:, None] + score_R).clamp(min=0) * above_RR
     return (hinge_RR.sum(dim=1) / above_RR.sum(dim=1).clamp(min=1)).sum()
-
-
-def query_of(example: Example) -> str:
-    """What tells candidates of one query from those of another: its id, else its text."""
-    return example.text if example.query is None else example.query
 
 
 def relevance(label: Any) -> float:

@@ -6,8 +6,7 @@ Shape legend: T tokens, R rows that carry a label, D hidden size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,20 +15,15 @@ from torch import Tensor
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.soft_labels import hard_label
+from braid.decoding.regression import RegressionDecoder
+from braid.decoding.regression import Value as Value
 from braid.errors import LabelError
 from braid.metrics.regression import RegressionMeter
 from braid.nn.divergence import number_divergence
 from braid.nn.linear import Linear
-from braid.tasks.base import Facts, Head, Hidden, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, Target
 from braid.tasks.row import RowTask
 from braid.tasks.soft import Share, Translate, share_of
-
-
-@dataclass(frozen=True)
-class Value(Prediction):
-    """The predicted number, in the units of the labels."""
-
-    value: float
 
 
 class Regression(RowTask):
@@ -138,11 +132,9 @@ class RegressionHead(Head):
         """Squared differences of the scaled values, summed."""
         return number_divergence(first, second).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Value]:
+    def decoding(self) -> RegressionDecoder:
         """Values in the units of the labels."""
-        return [Value(float(row_11[0, 0]) * self.std + self.mean) for row_11 in logits]
+        return RegressionDecoder(self.mean, self.std)
 
 
 def number(label: Any) -> float:

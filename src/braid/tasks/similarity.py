@@ -6,8 +6,7 @@ Shape legend: R rows (one for each text), E examples, A anchors (texts whose pai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,38 +18,20 @@ from torch import Tensor
 from braid.data.batch import Targets
 from braid.data.example import Example, Window
 from braid.data.windows import Layout
+from braid.decoding.base import Need, Together
+from braid.decoding.similarity import Similarity as Similarity
+from braid.decoding.similarity import SimilarityDecoder
 from braid.errors import LabelError
 from braid.metrics.similarity import SimilarityMeter
 from braid.nn.contrastive import hardest, info_nce, triplet
 from braid.nn.divergence import number_divergence
 from braid.nn.linear import Linear
 from braid.nn.pooling import Pooling, RowFeatures
-from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Target
 from braid.tasks.regression import number
 
 SIMCSE = ("contrastive", "triplet")
 """Losses that learn from pairs alone: without a label a pair belongs together, without a pair a text with itself."""
-
-
-@dataclass(frozen=True)
-class Similarity(Prediction):
-    """The cosine of both texts' vectors, and what it means in the units of the labels (None: they have none).
-
-    *vectors* [2, D] are no part of the JSON; `model.embed` gives them."""
-
-    cosine: float
-    value: float | None
-    vectors: np.ndarray = field(repr=False, compare=False, default_factory=lambda: np.zeros((2, 0), np.float32))
-    by_value: bool = field(repr=False, compare=False, default=False)
-
-    @property
-    def closeness(self) -> float:
-        """What is compared with the label."""
-        return self.value if self.by_value and self.value is not None else self.cosine
-
-    def to_json(self) -> dict[str, Any]:
-        """Cosine and value."""
-        return {"cosine": self.cosine, "value": self.value}
 
 
 class SimilarityTask(LabelledTask):
@@ -59,7 +40,7 @@ class SimilarityTask(LabelledTask):
     type: Literal["similarity"] = "similarity"
     hub_task: ClassVar[str] = "sentence-similarity"
     layout: ClassVar[Layout] = "separate"
-    together: ClassVar[Literal["row", "example", "query"]] = "example"
+    together: ClassVar[Together] = "example"
     main_metric: ClassVar[str] = "spearman"
     comparable: ClassVar[bool] = True
 
@@ -87,10 +68,11 @@ class SimilarityTask(LabelledTask):
         """A pair without a label belongs together, where the loss learns from such."""
         return 1.0 if self.loss in SIMCSE else None
 
-    def fits(self, example: Example) -> str | None:
-        """It must have a pair, unless the loss can do without."""
-        needed = example.pair is None and self.loss not in SIMCSE
-        return "it needs a `pair`, the text that it is compared with" if needed else None
+    @property
+    def need(self) -> Need | None:
+        """A pair, unless the loss can do without."""
+        found = Need("pair", "it needs a `pair`, the text that it is compared with")
+        return None if self.loss in SIMCSE else found
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`low`, `high`: the range of the labels; `mean`, `std`; `varied`: whether there is more than one label.
@@ -234,23 +216,13 @@ class SimilarityHead(Head):
         loss_A = triplet(first_ED[anchors_A], second_ED[anchors_A], candidates_KD[worst_A], margin=self.task.margin)
         return (loss_A * has_A).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Similarity]:
-        """The cosine of each example's text and pair, and what it says in the labels' units."""
-        return [self._similarity(vectors_ND[:2]) for vectors_ND in logits]
-
-    def _similarity(self, vectors_2D: np.ndarray) -> Similarity:
-        sizes = np.linalg.norm(vectors_2D.astype(np.float64), axis=1)
-        cosine = float(vectors_2D[0].astype(np.float64) @ vectors_2D[1] / max(sizes[0] * sizes[1], 1e-12))
-        low, high = self.facts["low"], self.facts["high"]
-        if self.output is not None:
-            with torch.inference_mode():
-                pair = torch.from_numpy(vectors_2D).to(self.output.weight.device)
-                scaled = float(self.output(_compared(pair[:1], pair[1:])))
-            return Similarity(cosine, scaled * self.facts["std"] + self.facts["mean"], vectors_2D, by_value=True)
-        value = low + cosine * (high - low) if self.task.loss == "cosine" else None
-        return Similarity(cosine, value, vectors_2D)
+    def decoding(self) -> SimilarityDecoder:
+        """Cosines, and what they or the linear layer say in the labels' units."""
+        low, high, mean, std = (float(self.facts[key]) for key in ("low", "high", "mean", "std"))
+        if self.output is None:
+            return SimilarityDecoder(self.task.loss == "cosine", low, high, mean, std)
+        weight_3D = self.output.weight.detach().float().cpu().numpy()[0]
+        return SimilarityDecoder(False, low, high, mean, std, float(self.output.bias.detach()[0]), weight_3D)
 
 
 def _compared(first_ED: Tensor, second_ED: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,15 +18,18 @@ from torch import Tensor
 from braid.data.batch import Batch, Targets
 from braid.data.example import Example, Window
 from braid.data.windows import Layout, UnitKind, units_of
+from braid.decoding.base import Need, Together
+from braid.decoding.span import Answer as Answer
+from braid.decoding.span import Candidate as Candidate
+from braid.decoding.span import SpanDecoder
 from braid.errors import LabelError, SkippedLabelError
-from braid.metrics.answers import SCORERS, Scorer
+from braid.metrics.answers import Scorer
 from braid.metrics.span import SpanMeter
 from braid.nn.divergence import segment_divergence
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.segments import over_units, segment_logsumexp, segment_min, unit_places
-from braid.nn.spans import Spans, best_spans, best_threshold
-from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Target
 
 MISPLACED = "the answer does not stand where `start` says"
 SURVEYED = 1000
@@ -36,36 +38,13 @@ SURVEYED = 1000
 _han, _latin = re.compile("[\u4e00-\u9fff]"), re.compile("[A-Za-z]+")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Characters `start` to `end` (exclusive) of the context, and their probability."""
-
-    text: str
-    start: int
-    end: int
-    score: float
-
-
-@dataclass(frozen=True)
-class Answer(Prediction):
-    """Characters `start` to `end` (exclusive) of the user's own `pair`. No answer: `text` is empty, `start` and `end`
-    are None. *score*: probability among all spans within the length limit and, where the task knows it, no answer.
-    *nbest*: with `n_best` > 1 the best spans, the best one first, whether or not an answer is given."""
-
-    text: str
-    start: int | None
-    end: int | None
-    score: float
-    nbest: list[Candidate]
-
-
 class Span(LabelledTask):
     """The answer to a question (`text`), cut from a context (`pair`)."""
 
     type: Literal["span"] = "span"
     hub_task: ClassVar[str] = "question-answering"
     layout: ClassVar[Layout] = "pair_windows"
-    together: ClassVar[Literal["row", "example", "query"]] = "example"
+    together: ClassVar[Together] = "example"
     document: ClassVar[Literal["row", "text", "pair"]] = "pair"
     main_metric: ClassVar[str] = "f1"
     comparable: ClassVar[bool] = True
@@ -88,9 +67,10 @@ class Span(LabelledTask):
         """Words of the context; every Chinese or Japanese character is one."""
         return "pair"
 
-    def fits(self, example: Example) -> str | None:
-        """It must have a context."""
-        return None if example.pair and example.pair.strip() else "it needs a `pair`, the context to be searched"
+    @property
+    def need(self) -> Need:
+        """A context."""
+        return Need("context", "it needs a `pair`, the context to be searched")
 
     def learn(self, labels: Iterable[Any], examples: Iterable[Example]) -> Facts:
         """`no_answer`: whether there may be none; `scorer`.
@@ -315,15 +295,10 @@ class SpanHead(Head):
             total = total + segment_divergence(values, others, segments, n).sum()
         return total / 2
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Answer]:
-        """The best span over all windows of each example, or none where "no answer" beats it by more than the
-        threshold."""
-        return [
-            self._answer(logits_U4, example.pair or "", units_U2)
-            for logits_U4, example, units_U2 in zip(logits, examples, units, strict=True)
-        ]
+    def decoding(self) -> SpanDecoder:
+        """To the best span, or none."""
+        threshold = self.null_threshold.item()
+        return SpanDecoder(self.longest, self.n_best, self.no_answer, self.scorer, threshold)
 
     def tune(
         self,
@@ -333,43 +308,4 @@ class SpanHead(Head):
         units: Sequence[np.ndarray],
     ) -> None:
         """Set the threshold that makes F1 highest."""
-        if not self.no_answer or not golds:
-            return
-        score = SCORERS[self.scorer]
-        margins, answered, declined = [], [], []
-        for logits_U4, gold, example, units_U2 in zip(logits, golds, examples, units, strict=True):
-            spans, null = self._search(logits_U4, 1)
-            if len(spans.units):
-                margins.append(null - spans.scores[0])
-                answered.append(score(_cut(spans.units[0], example.pair or "", units_U2)[2], gold)[0])
-                declined.append(score("", gold)[0])
-        if margins:
-            threshold = best_threshold(np.array(margins, np.float32), np.array(answered), np.array(declined))
-            self.null_threshold.fill_(threshold)
-
-    def _search(self, logits_U4: np.ndarray, n: int) -> tuple[Spans, float]:
-        """The best spans, and the score for no answer: -inf where the task knows none."""
-        spans = best_spans(logits_U4[:, 0], logits_U4[:, 1], longest=self.longest, n=n)
-        known = self.no_answer and len(logits_U4)
-        return spans, float(logits_U4[:, 2:].min(axis=0).sum(dtype=np.float64)) if known else -np.inf
-
-    def _answer(self, logits_U4: np.ndarray, context: str, units_U2: np.ndarray) -> Answer:
-        assert len(logits_U4) == len(units_U2)
-        if not len(units_U2):
-            return Answer("", None, None, 1.0, [])
-        spans, null = self._search(logits_U4, self.n_best)
-        scores = np.exp(spans.scores - np.logaddexp(spans.total, null))
-        found = []
-        for place, score in zip(spans.units, scores.tolist(), strict=True):
-            start, end, text = _cut(place, context, units_U2)
-            found.append(Candidate(text, start, end, score))
-        nbest = found if self.n_best > 1 else []
-        if np.float32(null - spans.scores[0]) > self.null_threshold.item():
-            return Answer("", None, None, float(np.exp(null - np.logaddexp(spans.total, null))), nbest)
-        return Answer(found[0].text, found[0].start, found[0].end, found[0].score, nbest)
-
-
-def _cut(place: np.ndarray, context: str, units_U2: np.ndarray) -> tuple[int, int, str]:
-    """Characters of the context from a first to a last unit: start, end, text."""
-    start, end = int(units_U2[place[0], 0]), int(units_U2[place[1], 1])
-    return start, end, context[start:end]
+        self.null_threshold.fill_(self.decoding().tuned(logits, golds, examples, units).null_threshold)

@@ -6,7 +6,6 @@ Shape legend: T tokens, R rows that carry labels, U units of one example, N unit
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -24,13 +23,14 @@ from braid.data.tag_schemes import (
     detect_scheme,
     illegal_positions,
     is_typed,
-    legal,
-    legal_end,
-    legal_start,
     spans_of,
     tags_of,
 )
 from braid.data.windows import Layout, UnitKind
+from braid.decoding.crf import legality
+from braid.decoding.tagging import Span as Span
+from braid.decoding.tagging import TaggingDecoder
+from braid.decoding.tagging import Tags as Tags
 from braid.errors import LabelError
 from braid.metrics.entities import EntityMeter
 from braid.metrics.meter import Meter
@@ -41,29 +41,9 @@ from braid.nn.divergence import class_divergence
 from braid.nn.dropout import Dropout
 from braid.nn.linear import Linear
 from braid.nn.losses import class_loss, soft_loss
-from braid.nn.probabilities import softmax
 from braid.nn.segments import unit_places
-from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Prediction, Target
+from braid.tasks.base import Facts, Head, Hidden, LabelledTask, Target
 from braid.tasks.soft import Soft, Translate, by_label, taught, teacher_target
-
-
-@dataclass(frozen=True)
-class Span:
-    """Characters `start` to `end` (exclusive) of the user's text, and the mean probability of their tags."""
-
-    start: int
-    end: int
-    text: str
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Tags(Prediction):
-    """What the tags mark, in order of the text, and the tag of each unit."""
-
-    spans: list[Span]
-    tags: list[str]
 
 
 class Tagging(LabelledTask):
@@ -242,13 +222,8 @@ class TaggingHead(Head):
         self.crf = self._crf() if task.crf else None
 
     def _crf(self) -> Crf:
-        tags, scheme = self.labels, self.scheme
-        return Crf(
-            len(tags),
-            torch.tensor([legal_start(tag, scheme) for tag in tags]),
-            torch.tensor([legal_end(tag, scheme) for tag in tags]),
-            torch.tensor([[legal(before, after, scheme) for after in tags] for before in tags]),
-        )
+        found = legality(tuple(self.labels), self.scheme)
+        return Crf(len(self.labels), *map(torch.from_numpy, (found.start_C, found.end_C, found.pairs_CC)))
 
     def forward(self, hidden: Hidden, rows: Tensor) -> Tensor:
         """Logits [N, C] of the units that the windows `rows` own."""
@@ -276,35 +251,9 @@ class TaggingHead(Head):
         """Of the probabilities of all tags, summed over units; with a CRF of the emissions alone."""
         return class_divergence(first, second).sum()
 
-    def decode(
-        self, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
-    ) -> list[Tags]:
-        """Best tags of whole texts and the spans that they mark. With a CRF tags are the best legal sequence, and a tag
-        is as likely as all legal sequences that have it there."""
-        if not logits:
-            return []
-        # All texts at once: most are short, and numpy is slow on many small arrays.
-        ends = np.cumsum([len(logits_UC) for logits_UC in logits])[:-1]
+    def decoding(self) -> TaggingDecoder:
+        """Each unit's best tag, or the best legal sequence of tags."""
         if self.crf is None:
-            joined_NC = np.concatenate(list(logits))
-            best_N = joined_NC.argmax(axis=1)
-            sure_N = np.take_along_axis(softmax(joined_NC), best_N[:, None], axis=1)[:, 0]
-        else:
-            paths = self.crf.decode(logits)
-            best_N, sure_N = np.concatenate(paths), np.concatenate(self.crf.chances(logits, paths))
-        return [
-            self._tags(path_U, sure_U, example, units_U2)
-            for path_U, sure_U, example, units_U2 in zip(
-                np.split(best_N, ends), np.split(sure_N, ends), examples, units, strict=True
-            )
-        ]
-
-    def _tags(self, path_U: np.ndarray, sure_U: np.ndarray, example: Example, units_U2: np.ndarray) -> Tags:
-        assert len(path_U) == len(units_U2)
-        tags = [self.labels[k] for k in path_U.tolist()]
-        sure, places = sure_U.tolist(), units_U2.tolist()
-        spans = []
-        for first, last, label in spans_of(tags, self.scheme):
-            start, end = places[first][0], places[last - 1][1]
-            spans.append(Span(start, end, example.text[start:end], label, sum(sure[first:last]) / (last - first)))
-        return Tags(spans, tags)
+            return TaggingDecoder(self.labels, self.scheme)
+        scores = (self.crf.start, self.crf.end, self.crf.transitions)
+        return TaggingDecoder(self.labels, self.scheme, *(score.detach().float().cpu().numpy() for score in scores))

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from braid.nn.trees import find_cycle, spanning_tree
+from braid.decoding.trees import find_cycle, spanning_tree
 
 
 def trees(n, single_root):

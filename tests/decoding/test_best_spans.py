@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from braid.decoding.best_spans import best_spans, best_threshold
 from braid.nn.segments import segment_logsumexp, segment_min
-from braid.nn.spans import best_spans, best_threshold
 
 
 def all_spans(start, end, longest):
