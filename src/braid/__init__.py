@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from braid.errors import BraidError
 
@@ -99,7 +99,7 @@ def load(run: str | os.PathLike[str] | Run, **options: Any) -> Model:
     if (directory / "export.json").is_file():
         from braid.export.model import ExportedModel
 
-        return ExportedModel.load(directory, **options)
+        return cast("Model", ExportedModel.load(directory, **options))  # it is used as one
     from braid.predict.model import Model
 
     options.pop("trusted", None)  # a run is safetensors and JSON, and needs no trust

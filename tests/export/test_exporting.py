@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import braid
 from braid.errors import BraidError, RunDirectoryError
 from braid.export.exporting import export
 from braid.export.graph import EMBEDDING, INPUTS
+from braid.export.model import ExportedModel
 from braid.export.parity import TOLERANCE
 
 pytest.importorskip("onnxruntime")
@@ -48,7 +52,7 @@ def test_it_predicts_what_the_run_predicts(small_run: Path, exported: Path) -> N
 
 def test_all_tasks_come_from_one_run_of_the_graph(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = braid.load(exported)
-    session = model.network.session  # type: ignore[attr-defined]
+    session = model.session  # type: ignore[attr-defined]
     runs: list[list[str]] = []
     plain = session.run
     monkeypatch.setattr(session, "run", lambda inputs, outputs: runs.append(list(outputs)) or plain(inputs, outputs))
@@ -113,6 +117,39 @@ def test_the_graph_runs_without_braid(exported: Path) -> None:
     assert vector.shape == (1, 32)
 
 
+def test_it_predicts_without_torch(small_run: Path, exported: Path) -> None:
+    """In a process of its own: no module of torch, and none of transformers, is loaded on the way."""
+    script = """
+import json, sys, braid
+model = braid.load(sys.argv[1])
+results = [result.to_json() for result in model(json.loads(sys.argv[2]))]
+vectors = model.embed(["Rome", "a good week"])
+loaded = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "sklearn", "onnxscript"})
+print(json.dumps({"results": results, "size": vectors.shape, "loaded": loaded}))
+"""
+    command = [sys.executable, "-c", script, str(exported), json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["loaded"] == []
+    assert found["size"] == [2, 32]
+    for one, other in zip(braid.load(small_run, precision="fp32")(TEXTS), found["results"], strict=True):
+        assert other["mood"] == {
+            "label": one["mood"].label,
+            "probabilities": pytest.approx(one["mood"].probabilities, abs=TOLERANCE),
+        }
+        assert other["places"]["tags"] == one["places"].tags
+        assert other["score"]["value"] == pytest.approx(one["score"].value, abs=1e-3)
+
+
+def test_the_command_predicts_without_torch(exported: Path) -> None:
+    """Nor does the command line bring it in; a torch that cannot be imported is never missed."""
+    script = "import sys; sys.modules['torch'] = None; from braid.cli import main; main()"
+    command = [sys.executable, "-c", script, "predict", str(exported), "--tasks", "mood"]
+    done = subprocess.run(command, input="a good week in Rome\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["mood"] == braid.load(exported)("a good week in Rome")["mood"].to_json()
+
+
 def test_a_torch_program_predicts_the_same(small_run: Path, tmp_path: Path) -> None:
     export(small_run, to="torch", out=tmp_path / "program", tasks=["mood"])
     ours, theirs = braid.load(small_run, precision="fp32"), braid.load(tmp_path / "program", trusted=True)
@@ -144,14 +181,15 @@ def test_a_figure_that_falls_too_far_is_refused(
 ) -> None:
     import braid.export.exporting as exporting
 
-    true, calls = exporting.evaluate, []
+    def saying(true: Any, accuracy: float) -> Any:
+        def scores(*given: Any, **more: Any) -> Any:
+            found = true(*given, **more)
+            return {**found, "mood": {**found["mood"], "accuracy": accuracy}}
 
-    def worse(*given: object, **more: object) -> dict[str, dict[str, float]]:
-        scores = true(*given, **more)  # type: ignore[arg-type]
-        calls.append(scores)
-        return {**scores, "mood": {**scores["mood"], "accuracy": 1.0 if len(calls) == 1 else 0.98}}
+        return scores
 
-    monkeypatch.setattr(exporting, "evaluate", worse)
+    monkeypatch.setattr(exporting, "evaluate", saying(exporting.evaluate, 1.0))
+    monkeypatch.setattr(ExportedModel, "scores", saying(ExportedModel.scores, 0.98))
     with pytest.raises(BraidError, match=r"task 'mood': accuracy on dev was 1\.0000 and is 0\.9800.*--tolerance"):
         export(small_run, out=tmp_path / "bad", int8=True, tolerance=0.005)
     assert list(tmp_path.iterdir()) == []
@@ -210,6 +248,10 @@ def test_what_is_there_is_replaced_only_if_it_may(small_run: Path, exported: Pat
         export(small_run, tasks=["moods"], out=tmp_path / "again")
 
 
+def edit(path: Path, **change: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -217,7 +259,14 @@ def test_what_is_there_is_replaced_only_if_it_may(small_run: Path, exported: Pat
         (lambda d: (d / "model.onnx").unlink(), "model.onnx is missing"),
         (lambda d: (d / "export.json").write_text("{}"), "no manifest"),
         (lambda d: (d / "export.json").write_text('{"format": 99}'), "use a later Braid"),
-        (lambda d: (d / "tasks" / "mood" / "head.safetensors").write_bytes(b"x"), "head.safetensors"),
+        (lambda d: (d / "export.json").write_text('{"format": 1}'), "export the run again"),
+        (lambda d: (d / "tasks" / "mood" / "decoder.json").write_text("{"), "decoder.json cannot be read"),
+        (lambda d: edit(d / "tasks" / "mood" / "decoder.json", kind="moods"), "nothing here decodes a moods task"),
+        (lambda d: edit(d / "tasks" / "mood" / "decoder.json", options={"labels": 3}), "decodes nothing.*labels"),
+        (lambda d: edit(d / "tasks" / "mood" / "decoder.json", encoder_sha256="x"), "another export"),
+        (lambda d: (d / "tasks" / "places" / "decoder.safetensors").write_bytes(b"x"), "decoder.safetensors is damag"),
+        (lambda d: (d / "tasks" / "places" / "decoder.safetensors").unlink(), "decoder.safetensors is missing"),
+        (lambda d: (d / "tasks" / "mood").rename(d / "tasks" / "moods"), "no task 'moods'"),
     ],
 )
 def test_a_damaged_directory_says_what_is_wrong(exported: Path, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]

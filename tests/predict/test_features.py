@@ -164,7 +164,7 @@ def test_texts_are_streamed_in_small_parts(model: Model, tmp_path: Path, monkeyp
         done.append(texts)
 
     pooled = features.pooled
-    monkeypatch.setattr("braid.predict.embed.pooled", lambda *given: pooled(*given, chunk=10))
+    monkeypatch.setattr("braid.predict.features.pooled", lambda *given: pooled(*given, chunk=10))
     found = embed_to(model.reader, "x", endless(), tmp_path / "f.npy", FeatureOptions(), told=told)
     assert found.texts == 95
     assert max(held) <= 21

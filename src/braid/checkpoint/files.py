@@ -9,13 +9,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from braid.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -73,6 +74,8 @@ def _alone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write safetensors and flush them to the disk. Raises RunDirectoryError where there is no room."""
+    from safetensors.torch import save_file
+
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     try:
         save_file(_alone(tensors), str(path), metadata={"format": "pt"})
@@ -91,6 +94,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read safetensors. Raises RunDirectoryError that names the file."""
+    from safetensors.torch import load_file
+
     try:
         return load_file(str(path))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from braid.data.windows import UnitKind
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.errors import BraidError, RunDirectoryError, did_you_mean
 from braid.model.network import BraidModel, TaskSpec
-from braid.tasks.base import Task
+from braid.tasks.base import Head, Task
 
 PrecisionOption = Literal["auto", "fp32", "bf16"]
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -156,12 +156,16 @@ def load_specs(
 def load_heads(directory: Path, network: BraidModel) -> None:
     """Give the heads of a network their weights. Raises RunDirectoryError for a head that does not fit."""
     for name, head in network.heads():
-        state = load_tensors(directory / "tasks" / name / "head.safetensors")
-        try:
-            head.load_state_dict(state)
-        except RuntimeError as error:
-            raise RunDirectoryError(f"{directory / 'tasks' / name}: the head does not fit: {error}") from error
+        load_head(directory / "tasks" / name, head)
     network.eval()
+
+
+def load_head(folder: Path, head: Head) -> None:
+    """Give a head its weights, from its task's folder. Raises RunDirectoryError for one that does not fit."""
+    try:
+        head.load_state_dict(load_tensors(folder / "head.safetensors"))
+    except RuntimeError as error:
+        raise RunDirectoryError(f"{folder}: the head does not fit: {error}") from error
 
 
 def carry_heads(directory: Path, network: BraidModel) -> dict[str, str | None]:

@@ -55,7 +55,7 @@ def embed(
     model = braid.load(run)
     with counting() as told:
         done = embed_to(
-            model.reader, model.encoder_sha256, read_inputs(file), output, options, told=told, choose=model.pooling
+            model.reader, model.encoder_sha256, read_inputs(file), output, options, told=told, choose=model.vectors
         )
     if done.cut:
         print(f"{done.cut:,} texts were longer than {model.max_length} tokens and lost their end", file=sys.stderr)

@@ -13,6 +13,8 @@ from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, 
 from braid.cli.studies import cross_validate
 from braid.errors import BraidError
 
+Trust = Annotated[bool, typer.Option("--trust", help="Read a torch.export program, which can run code.")]
+
 
 def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Look at a recipe and all its data before any training."""
@@ -60,6 +62,7 @@ def train(
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Every task's figures on a split of the run's own data."""
@@ -67,7 +70,7 @@ def evaluate(
     from braid.run.train import require_split
 
     require_split(split)
-    model = braid.load(run)
+    model = braid.load(run, trusted=trust)
     for path in model.changed_files(split):
         print(f"{path} is no longer what it was when this run was trained", file=sys.stderr)
     scores = model.evaluate(split)
@@ -85,7 +88,7 @@ def predict(
     format: Annotated[str, typer.Option(help="jsonl, or conllu: tags and trees as a treebank.")] = "jsonl",
     logits: Annotated[bool, typer.Option("--logits", help="Write rows that a student can be trained on.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Use heads of another encoder all the same.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Read a torch.export program, which can run code.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Predict every task that can read it for each line; writes JSON rows (or CoNLL-U) in the same order."""
     import braid
@@ -99,7 +102,7 @@ def predict(
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     if file == "-" and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
-    model = braid.load(run, tasks=wanted, force=force, **({"trusted": True} if trust else {}))
+    model = braid.load(run, tasks=wanted, force=force, trusted=trust)
     interactive = file == "-" and sys.stdin.isatty()
     treebank = file.removesuffix(".gz").endswith(".conllu")
     inputs = conllu.examples(file) if treebank else read_inputs(file)

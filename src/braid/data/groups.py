@@ -9,19 +9,20 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from braid.data.batch import Batch, Targets
 from braid.data.bundles import Bundles
 from braid.data.cache import TokenRows
 from braid.data.changes import Change, Draw, Drawn, Use
 from braid.data.corpus.rows import CorpusRows
 from braid.data.example import Example, Window
-from braid.data.packing import pack, pack_targets
 from braid.data.windows import UnitKind, units_of
 from braid.errors import DataError, LabelError, Place, Problem, SkippedLabelError
+
+if TYPE_CHECKING:
+    from braid.data.batch import Batch, Targets
 
 Encode = Callable[[object, Example, Window], Mapping[str, np.ndarray] | None]
 """A task's label as the target of one window; None: this window carries none. Raises LabelError, SkippedLabelError."""
@@ -204,6 +205,8 @@ def make_batch(
     """The packed batch of the rows of a step, with the targets of `tasks` (None: all that rows have). *draw*: which use
     of the rows this is; None: tasks that make their own targets have none, and change nothing. *few_shapes*: as
     in `braid.data.packing.layout`."""
+    from braid.data.packing import pack, pack_targets  # torch, which rows do without
+
     wanted = None if tasks is None else set(tasks)
     rows = [groups[group].fed(row, draw) for group, row in step]
     places: dict[str, list[int]] = {}
@@ -223,8 +226,3 @@ def make_batch(
     }
     columns = [row.ids for row in rows], [row.segments for row in rows], [row.unit_tokens for row in rows]
     return pack(*columns, targets=targets, origins=list(step), few_shapes=few_shapes)
-
-
-def all_rows(batch: Batch, members: Sequence[int]) -> torch.Tensor:
-    """The batch rows whose group is one of `members`, as an index [R]."""
-    return torch.tensor([k for k, (group, _) in enumerate(batch.origins) if group in members], dtype=torch.int64)

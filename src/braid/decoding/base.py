@@ -70,6 +70,9 @@ class Decoder(ABC):
     kind: ClassVar[str]
     """The task type whose logits it reads; its class is found by this, in the module of this name or a plugin's."""
 
+    embeds: ClassVar[bool] = False
+    """Whether the logits are one vector of each text, which `embed` gives."""
+
     __pydantic_config__: ClassVar[dict[str, Any]] = {"arbitrary_types_allowed": True, "extra": "forbid"}
     _known: ClassVar[dict[str, type[Decoder]]] = {}
 

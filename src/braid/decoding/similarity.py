@@ -43,6 +43,7 @@ class SimilarityDecoder(Decoder):
     *mean*."""
 
     kind: ClassVar[str] = "similarity"
+    embeds: ClassVar[bool] = True
 
     scaled: bool = False
     low: float = 0.0

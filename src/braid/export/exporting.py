@@ -16,9 +16,11 @@ from braid.checkpoint.model_files import file_sha256
 from braid.data.example import Example
 from braid.errors import BraidError, did_you_mean
 from braid.export.graph import EMBEDDING, Graph, refusals
-from braid.export.model import FORMAT, MANIFEST, ExportedModel, is_exported
+from braid.export.manifest import FORMAT, MANIFEST
+from braid.export.model import ExportedModel, is_exported
 from braid.export.parity import TOLERANCE, Agreement, agreement
 from braid.export.session import FILES
+from braid.export.speakers import write_speaker
 from braid.export.writing import write_int8, write_onnx, write_torch
 from braid.model.evaluate import Scores, evaluate
 from braid.predict.inputs import example_of
@@ -99,7 +101,7 @@ def export(
         say(f"tracing {len(chosen)} tasks into one graph")
         opset = _write(graph, folder, to, int8=int8)
         manifest = _manifest(ours, graph, folder, to, int8=int8, opset=opset, left_out=left_out)
-        _copy(run, folder, chosen)
+        _copy(run, folder, ours, chosen)
         write_json(folder / MANIFEST, manifest)
         theirs = ExportedModel.load(folder, trusted=True)
         exported = _compared(ours, theirs, directory, chosen, left_out, folder / FILES[to], say)
@@ -161,7 +163,7 @@ def _manifest(
         "stride": ours.stride,
         "encoder": {
             "class": type(encoder).__name__,
-            "sha256": file_sha256(ours.directory / "encoder" / "model.safetensors"),
+            "sha256": ours.encoder_sha256,
             "hidden_size": encoder.hidden_size,
             "n_states": encoder.n_states,
             "vocab_size": encoder.vocab_size,
@@ -171,8 +173,8 @@ def _manifest(
     }
 
 
-def _copy(run: Path, folder: Path, tasks: Sequence[str]) -> None:
-    """What the graph does not hold: tokenizer, labels and thresholds, and where the run's data is."""
+def _copy(run: Path, folder: Path, ours: Model, tasks: Sequence[str]) -> None:
+    """What the graph does not hold: tokenizer, labels and what decodes, and where the run's data is."""
     shutil.copytree(
         run / "encoder",
         folder / "tokenizer",
@@ -180,6 +182,8 @@ def _copy(run: Path, folder: Path, tasks: Sequence[str]) -> None:
     )
     for name in tasks:
         shutil.copytree(run / "tasks" / name, folder / "tasks" / name)
+        network = ours.network
+        write_speaker(folder / "tasks" / name, network.specs[name], network.head(name), ours.encoder_sha256)
     for name in ("recipe.yaml", "environment.json"):
         if (run / name).is_file():
             shutil.copyfile(run / name, folder / name)
@@ -187,7 +191,7 @@ def _copy(run: Path, folder: Path, tasks: Sequence[str]) -> None:
 
 def _compared(
     ours: Model,
-    theirs: Model,
+    theirs: ExportedModel,
     directory: Path,
     tasks: list[str],
     left_out: dict[str, str],
@@ -214,7 +218,7 @@ def _compared(
     if groups:
         say(f"taking dev figures of both: {sum(len(group) for group in groups):,} rows")
         before = evaluate(ours.network, groups, batch_tokens=ours.batch_tokens)
-        after = evaluate(theirs.network, groups, batch_tokens=theirs.batch_tokens, device=theirs.device)
+        after = theirs.scores(groups)
     weights = sum(weight.numel() * weight.element_size() for weight in ours.network.parameters())
     size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
     main = {name: specs[name].task.best(specs[name].facts) for name in tasks}

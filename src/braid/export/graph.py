@@ -6,7 +6,6 @@ Shape legend: B rows, L the longest row's tokens, W the most units (words) that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +13,12 @@ from torch import Tensor, nn
 from braid.data.packing import rectangle
 from braid.encoders.base import Encoder
 from braid.errors import BraidError
+from braid.export.rows import EMBEDDING as EMBEDDING
+from braid.export.rows import INPUTS as INPUTS
+from braid.export.rows import AnswerOf
 from braid.model.network import BraidModel, TaskSpec
 from braid.nn.pooling import Pooler
 from braid.tasks.base import Head, Hidden
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids", "unit_tokens")
-"""Names of the graph's inputs: [B, L] each, as transformers calls them; and [B, W], the token of each unit's first
-piece, counted within its row."""
-
-EMBEDDING = "embedding"
-"""The output that is no task's: the mean of the last hidden states over all tokens of a row, [B, D]."""
-
-Answers = Literal["row", "units", "pairs"]
-"""What an output has one vector of: [B, C] of each row, [B, W, C] of each unit, or [B, W, W + 1, C] of each unit and
-each head that it may have, the root first."""
 
 ROWS, LONGEST, WORDS = 2, 11, 5
 """Sizes of the example that a graph is traced with: all different, so that none is taken for another."""
@@ -42,7 +33,7 @@ class Graph(nn.Module):
         _require_traceable(network.encoder)
         self.network = network.eval()
         self.tasks = list(tasks)
-        self.answers: dict[str, Answers] = {}
+        self.answers: dict[str, AnswerOf] = {}
         self.pool = Pooler("mean", network.encoder.hidden_size)
         example = self.example()
         with torch.no_grad():
@@ -98,7 +89,7 @@ class Graph(nn.Module):
     def _shapes(self, *example: Tensor) -> None:
         """Find out what each task has one answer of."""
         words = example[3].shape[1]
-        known: dict[int, Answers] = {ROWS: "row", ROWS * words: "units", ROWS * words * (words + 1): "pairs"}
+        known: dict[int, AnswerOf] = {ROWS: "row", ROWS * words: "units", ROWS * words * (words + 1): "pairs"}
         for task, flat in self._flat(*example).items():
             if flat.ndim != 2 or flat.shape[0] not in known:
                 raise BraidError(f"task {task!r} answers in a shape that no graph can hold: {list(flat.shape)}")

@@ -1,123 +1,223 @@
-"""An exported directory, ready to predict: `braid.load(DIR)` gives it, and it is used as a run's model is."""
+"""An exported directory, ready to predict: `braid.load(DIR)` gives it, and it is used as a run's model is.
+
+Predicting with an ONNX graph needs ONNX Runtime and NumPy: no torch is imported. Figures on labelled data, which need
+the task types themselves, do import it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from braid.checkpoint.files import read_mapping
-from braid.checkpoint.model_files import LoadedModel, load_heads, load_specs
+from braid.data.cache import TokenRows, record_batch
+from braid.data.example import Example
+from braid.data.groups import GroupData
 from braid.data.vocabularies import load_tokenizer
-from braid.errors import BraidError, RunDirectoryError
-from braid.export.graph import EMBEDDING
-from braid.export.network import EncoderSizes, ExportedNetwork
-from braid.export.session import FILES, OnnxSession, Session, TorchSession
-from braid.predict.features import Pool, TokenFeatures
-from braid.predict.inputs import Input
-from braid.predict.model import Model
-from braid.predict.nearest import Neighbours
-from braid.tasks.base import Hidden
+from braid.data.windows import WindowOptions, tokenise
+from braid.decoding.base import Intake
+from braid.errors import BraidError
+from braid.export.manifest import MANIFEST, check_manifest, chosen_tasks
+from braid.export.rows import EMBEDDING, answers_of, padded
+from braid.export.session import FILES, OnnxSession, Session, TorchSession, usual_threads
+from braid.export.speakers import Speaker, read_speaker, whole_head
+from braid.model.answers import Answers, Piece, Row, by_length, collected, pieces, wanted
+from braid.predict.inputs import chunked
+from braid.predict.predictor import Predictor
+from braid.predict.vectors import CHUNK, Pooled, Pooling
 
-MANIFEST = "export.json"
-FORMAT = 1
-"""Version of the directory; one that is higher is refused."""
-
+if TYPE_CHECKING:
+    from braid.model.evaluate import Scores
+    from braid.model.network import TaskSpec
 
 BATCH_TOKENS = 256
 """Tokens of a batch on a processor: measured with `benchmarks/export.py`'s encoder, ONNX Runtime does half as many
 texts a second with 2,048, whose states leave the caches."""
 
 
-class ExportedModel(Model):
-    """One graph with the answers of all its tasks; tokens and decoding are those of every model."""
+class ExportedModel(Predictor):
+    """One graph with the answers of all its tasks (*manifest*: what it says of itself), and *speakers*, by task, that
+    decode them."""
 
-    network: ExportedNetwork
-    manifest: dict[str, Any]
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Mapping[str, Any],
+        session: Session,
+        speakers: Mapping[str, Speaker],
+        *,
+        batch_tokens: int | None = None,
+    ) -> None:
+        tokenizer = load_tokenizer(directory / "tokenizer")
+        super().__init__(directory, tokenizer, max_length=manifest["max_length"], stride=manifest["stride"])
+        self.manifest, self.session, self.speakers = dict(manifest), session, dict(speakers)
+        self.encoder_sha256 = str(manifest["encoder"]["sha256"])
+        self.batch_tokens = batch_tokens or BATCH_TOKENS
 
     @classmethod
-    def load(cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any) -> Model:
-        """The model in an exported directory; *tasks*: only these. Options: `device`, `batch_tokens`, `threads` (None:
-        as many as torch has), `trusted`; `precision` is what it was exported in.
+    def load(
+        cls, run: Path, *, tasks: Sequence[str] | None = None, force: bool = False, **options: Any
+    ) -> ExportedModel:
+        """The model in an exported directory; *tasks*: only these; *force*: also those of another export. Options:
+        `device`, `batch_tokens`, `threads` (None: `usual_threads`), `trusted`; `precision` is what it was exported in.
 
         *trusted*: needed for a `torch.export` program: torch reads such files with pickle and by evaluating
         expressions, so that one from elsewhere could run code. An ONNX graph cannot.
 
-        Raises RunDirectoryError for a directory that is incomplete, damaged or of a later version."""
+        Raises RunDirectoryError for a directory that is incomplete, damaged or of another version."""
         directory = Path(run)
         manifest = read_mapping(directory / MANIFEST)
-        _check(manifest, directory / MANIFEST)
-        if manifest["to"] == "torch" and not options.pop("trusted", False):
+        check_manifest(manifest, directory / MANIFEST)
+        if manifest["to"] == "torch" and not options.get("trusted"):
             raise BraidError(
                 f"{directory} holds a torch.export program, and reading one can run code that is in it. Where you "
                 "know who made it, say so: braid.load(directory, trusted=True), or --trust; an ONNX export needs no "
                 "trust"
             )
-        precision = options.pop("precision", None)
+        precision = options.get("precision")
         if precision not in (None, "auto", manifest["precision"]):
             raise BraidError(f"{directory} was exported in {manifest['precision']}; it has no {precision}")
-        threads = options.pop("threads", None) or torch.get_num_threads()
-        encoder = manifest["encoder"]
-        wanted = None if tasks is None else list(tasks)
-        specs = load_specs(directory, encoder["hidden_size"], encoder["sha256"], tasks=wanted, force=force)
-        for name in specs:
-            if name not in manifest["answers"]:
-                raise RunDirectoryError(f"{directory / 'tasks' / name}: the graph has no task {name!r}")
-        network = ExportedNetwork(
-            _session(directory, manifest, str(options.get("device", "auto")), threads),
-            specs,
-            EncoderSizes(hidden_size=encoder["hidden_size"], n_states=encoder["n_states"]),
-            inputs=manifest["inputs"],
-            answers_of={name: manifest["answers"][name] for name in specs},
-        )
-        load_heads(directory, network)
-        loaded = LoadedModel(
-            network,
-            load_tokenizer(directory / "tokenizer"),
-            manifest["max_length"],
-            manifest["stride"],
-            encoder["sha256"],
-            "fp32",
-        )
-        # Batches are made on the CPU, whatever the graph runs on.
-        model = cls(
-            loaded, directory, device="cpu", precision="fp32", batch_tokens=options.get("batch_tokens") or BATCH_TOKENS
-        )
-        model.manifest = manifest
-        return model
+        sha256 = None if force else str(manifest["encoder"]["sha256"])
+        speakers = {}
+        for name in chosen_tasks(directory, manifest, tasks):
+            found = read_speaker(directory / "tasks" / name, sha256)
+            speakers[name] = found or whole_head(directory, name, manifest["encoder"], force=force)
+        session = _session(directory, manifest, options)
+        return cls(directory, manifest, session, speakers, batch_tokens=options.get("batch_tokens"))
 
     def __repr__(self) -> str:
         kind = f"{self.manifest['to']} {self.manifest['precision']}"
-        return f"<ExportedModel {self.directory} ({kind}): {', '.join(self.network.specs)}>"
+        return f"<ExportedModel {self.directory} ({kind}): {', '.join(self.speakers)}>"
 
-    def pooling(
+    @cached_property
+    def tasks(self) -> dict[str, TaskSpec]:
+        """Every task: its config (`.task`) and what it learned (`.facts`). To ask imports the task types, and torch."""
+        from braid.checkpoint.model_files import load_specs
+
+        names = list(self.speakers)
+        return load_specs(self.directory, self.hidden_size, self.encoder_sha256, tasks=names, force=True)
+
+    @cached_property
+    def intakes(self) -> Mapping[str, Intake]:
+        """See `Predictor`."""
+        return {name: speaker.intake for name, speaker in self.speakers.items()}
+
+    def unfit(self, task: str, example: Example) -> str | None:
+        """See `Predictor`."""
+        return self.speakers[task].unfit(example)
+
+    def decode(
+        self, task: str, logits: Sequence[np.ndarray], examples: Sequence[Example], units: Sequence[np.ndarray]
+    ) -> list[Any]:
+        """A task's predictions; see `Decoder.decode`."""
+        return self.speakers[task].decode(logits, examples, units)
+
+    def changed_files(self, split: str = "test") -> list[str]:
+        """See `Model`."""
+        from braid.predict.splits import changed_files
+
+        return changed_files(self.directory, split)
+
+    def groups(self, split: str) -> list[GroupData]:
+        """See `Model`."""
+        from braid.predict.splits import split_groups
+
+        return split_groups(self, split, encoder=None)
+
+    def evaluate(
+        self, split: str = "test", *, tune: bool = False, progress: Callable[[int], None] = lambda rows: None
+    ) -> Scores:
+        """See `Model`."""
+        return self.scores(self.groups(split), tune=tune, progress=progress)
+
+    def scores(
+        self, groups: Sequence[GroupData], *, tune: bool = False, progress: Callable[[int], None] = lambda rows: None
+    ) -> Scores:
+        """{task: {metric: value}} on groups with labels."""
+        from braid.model.evaluate import judged, labelled
+
+        found = self._through([labelled(group) for group in groups], progress)
+        judgements = judged(found, self.tasks, self.speakers.__getitem__, tune=tune)
+        return {task: one.meter.compute() for task, one in judgements.items()}
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers of a hidden state."""
+        return int(self.manifest["encoder"]["hidden_size"])
+
+    def vectors(
         self, *, task: str | None = None, layer: int | None = None, pooling: str | None = None
-    ) -> tuple[str, Pool]:
+    ) -> tuple[str, Pooling]:
         """The one vector of a text that the graph gives: a `similarity` task's, or the mean of the last layer."""
-        heads = [name for name, head in self.network.heads() if hasattr(head, "embed")]
-        if layer not in (None, -1) or pooling not in (None, "mean") or (heads and (layer, pooling) != (None, None)):
+        makers = [name for name, speaker in self.speakers.items() if speaker.embeds]
+        if layer not in (None, -1) or pooling not in (None, "mean") or (makers and (layer, pooling) != (None, None)):
             raise BraidError(f"{self.directory}: an exported graph has one vector of a text only; use the run itself")
-        if task is not None and task not in heads:
-            raise BraidError(f"task {task!r} makes no embeddings; those that do: {', '.join(heads) or 'none'}")
-        output = task or next(iter(heads), EMBEDDING)
+        if task is not None and task not in makers:
+            raise BraidError(f"task {task!r} makes no embeddings; those that do: {', '.join(makers) or 'none'}")
+        output = task or next(iter(makers), EMBEDDING)
+        return output if output == EMBEDDING else f"task {output}", lambda examples: self._pooled(examples, output)
 
-        def vectors(hidden: Hidden, rows: Tensor) -> Tensor:
-            found: np.ndarray = self.network.run(hidden.batch, [output])[0]
-            return torch.from_numpy(found)[rows]
+    @property
+    def reader(self) -> None:
+        """None: no hidden state leaves the graph."""
+        return None
 
-        return output if output == EMBEDDING else f"task {output}", vectors
+    @property
+    def network(self) -> NoReturn:
+        """Raises BraidError: there is a graph in its place."""
+        self.nearest()
 
-    def embed_tokens(self, texts: Iterable[Input], *, layer: int = -1) -> Iterator[TokenFeatures]:
+    def nearest(self, *given: Any, **more: Any) -> NoReturn:
+        """Raises BraidError: the table of tokens stays in the graph."""
+        raise BraidError(f"{self.directory}: an exported graph has no table of tokens; use the run itself")
+
+    def embed_tokens(self, texts: Iterable[Any], *, layer: int = -1) -> NoReturn:
         """Raises BraidError: no hidden state leaves the graph."""
         raise BraidError(f"{self.directory}: an exported graph gives no hidden states; use the run itself")
 
-    def nearest(self, *given: Any, **more: Any) -> list[Neighbours]:
-        """Raises BraidError: the table of tokens stays in the graph."""
-        raise BraidError(f"{self.directory}: an exported graph has no table of tokens; use the run itself")
+    def generate(self, *given: Any, **more: Any) -> NoReturn:
+        """Raises BraidError: language models are left out of graphs."""
+        raise BraidError(f"{self.directory}: an exported graph neither writes nor fills blanks; use the run itself")
+
+    cloze = generate
+
+    def _through(
+        self, groups: Sequence[GroupData], progress: Callable[[int], None] = lambda rows: None
+    ) -> dict[tuple[int, str], Answers]:
+        found: list[Piece] = []
+        for rows in by_length(groups, self.batch_tokens):
+            places = wanted(groups, rows, lambda task: self.intakes[task].layout)
+            if places:
+                found += self._said(groups, rows, places)
+            progress(len(rows))
+        return collected(groups, [found])
+
+    def _said(
+        self, groups: Sequence[GroupData], rows: Sequence[Row], places: Mapping[str, Sequence[int]]
+    ) -> Iterator[Piece]:
+        """What all tasks answer of a batch, in one run of the graph."""
+        given = padded(groups, rows)
+        values = dict(zip(places, self._run(given.inputs, list(places)), strict=True))
+        for task, (flat, sizes) in answers_of(values, places, given, self.manifest["answers"]).items():
+            yield from pieces(rows, task, places[task], flat, sizes)
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        return self.session.run({name: inputs[name] for name in self.manifest["inputs"]}, outputs)
+
+    def _pooled(self, examples: Iterable[Example], output: str) -> Iterator[Pooled]:
+        options = WindowOptions(max_length=self.max_length, stride=self.stride)
+        for some in chunked(examples, CHUNK):
+            table = TokenRows([record_batch(0, list(tokenise(some, self.tokenizer, options)))])
+            group = GroupData((), some, table, "none")
+            found: dict[int, np.ndarray] = {}
+            for rows in by_length([group], self.batch_tokens):
+                (vectors_BD,) = self._run(padded([group], rows).inputs, [output])
+                found.update((number, vector_D) for (_, number), vector_D in zip(rows, vectors_BD, strict=True))
+            yield Pooled(some, np.stack([found[k] for k in range(len(some))]), int(table.truncated.sum()))
 
 
 def is_exported(directory: Path) -> bool:
@@ -125,34 +225,9 @@ def is_exported(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 
 
-def _session(directory: Path, manifest: dict[str, Any], device: str, threads: int) -> Session:
+def _session(directory: Path, manifest: Mapping[str, Any], options: Mapping[str, Any]) -> Session:
     path = directory / FILES[manifest["to"]]
-    if manifest["to"] == "onnx":
-        return OnnxSession(path, device=device, threads=threads)
-    outputs = [*manifest["answers"], EMBEDDING]
-    return TorchSession(path, manifest["inputs"], outputs)
-
-
-def _check(manifest: dict[str, Any], where: Path) -> None:
-    """Raises RunDirectoryError for what is no manifest, or one of a later version."""
-    version = manifest.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise RunDirectoryError(f"{where} is of format {version}, and this Braid knows {FORMAT}: use a later Braid")
-    kinds = {
-        "to": str,
-        "precision": str,
-        "encoder": dict,
-        "inputs": list,
-        "answers": dict,
-        "max_length": int,
-        "stride": int,
-    }
-    wrong = [name for name, kind in kinds.items() if not isinstance(manifest.get(name), kind)]
-    if not wrong and manifest["to"] not in FILES:
-        wrong.append("to")
-    if not wrong and not all(isinstance(manifest["encoder"].get(key), int) for key in ("hidden_size", "n_states")):
-        wrong.append("encoder")
-    if version != FORMAT or wrong:
-        raise RunDirectoryError(
-            f"{where} is no manifest of an export: wrong or missing: {', '.join(wrong) or 'format'}"
-        )
+    if manifest["to"] == "torch":
+        return TorchSession(path, manifest["inputs"], [*manifest["answers"], EMBEDDING])
+    threads = options.get("threads") or usual_threads()
+    return OnnxSession(path, device=str(options.get("device", "auto")), threads=threads)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from braid.data.example import Example
-from braid.predict.model import Model
+from braid.predict.predictor import Predictor
 
 TOLERANCE = 1e-4
 """How far numbers of an exported model may be from ours in float32: probabilities and scores absolutely, larger values
@@ -39,7 +39,7 @@ class Agreement:
 
 
 def agreement(
-    ours: Model, theirs: Model, examples: Mapping[str, Sequence[Example]], *, tasks: Sequence[str]
+    ours: Predictor, theirs: Predictor, examples: Mapping[str, Sequence[Example]], *, tasks: Sequence[str]
 ) -> dict[str, Agreement]:
     """How far two models agree on each task's own examples."""
     out = {}
@@ -48,8 +48,8 @@ def agreement(
         one, other = ours.answered(given, [task])[task], theirs.answered(given, [task])[task]
         assert one.numbers == other.numbers, "both read the same inputs"
         chosen = [given[number] for number in one.numbers]
-        predicted = ours.network.head(task).decode(one.values, chosen, one.units)
-        exported = theirs.network.head(task).decode(other.values, chosen, other.units)
+        predicted = ours.decode(task, one.values, chosen, one.units)
+        exported = theirs.decode(task, other.values, chosen, other.units)
         different = ties = 0
         furthest = raw = 0.0
         for a, b, x, y in zip(predicted, exported, one.values, other.values, strict=True):

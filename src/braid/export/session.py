@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +14,18 @@ from braid.errors import BraidError, RunDirectoryError
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 """The file of a graph by what it was exported to."""
+
+
+def usual_threads() -> int:
+    """As many as torch was told where the process uses it (so that a server's `--threads` is kept), else
+    OMP_NUM_THREADS, else a thread for each core that the process may use."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Session(Protocol):

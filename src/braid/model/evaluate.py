@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -76,10 +76,38 @@ def judge(model: BraidModel, groups: Sequence[GroupData], *, tune: bool = False,
     """Predictions of every task whose rows carry labels, with these labels. Options as for `evaluate`.
 
     A task without any labelled row is left out. Raises DataError for labels that the task cannot hold."""
+    found = answers(model, [labelled(group) for group in groups], **options)
+    return judged(found, model.specs, model.head, tune=tune)
+
+
+class Speaker(Protocol):
+    """A head, or what is left of one in an exported model."""
+
+    @property
+    def tunes(self) -> bool:
+        """Whether `tune` sets something."""
+
+    @property
+    def tune(self) -> Callable[[Any, Any, Any, Any], None]:
+        """See `Head.tune`."""
+
+    @property
+    def decode(self) -> Callable[[Any, Any, Any], list[Any]]:
+        """See `Decoder.decode`."""
+
+
+def judged(
+    answers_of: Mapping[tuple[int, str], Answers],
+    specs: Mapping[str, TaskSpec],
+    speaker: Callable[[str], Speaker],
+    *,
+    tune: bool = False,
+) -> dict[str, Judged]:
+    """As `judge`, of what was answered already. *speaker*: the head of a task, which decodes."""
     out: dict[str, Judged] = {}
     problems: list[Problem] = []
-    for (_, task), found in answers(model, [_labelled(group) for group in groups], **options).items():
-        spec, head = model.specs[task], model.head(task)
+    for (_, task), found in answers_of.items():
+        spec, head = specs[task], speaker(task)
         chosen, golds = golds_of(task, spec, found, problems)
         if not chosen:
             continue
@@ -155,7 +183,7 @@ def golds_of(task: str, spec: TaskSpec, found: Answers, problems: list[Problem])
     return chosen, golds
 
 
-def _labelled(group: GroupData) -> GroupData:
+def labelled(group: GroupData) -> GroupData:
     """The group with only those tasks that have a label in some row."""
     tasks = [task for task in group.tasks if any(example.labels.get(task) is not None for example in group.examples)]
     return GroupData(tuple(tasks), group.examples, group.rows, group.units)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braid.data.example import Example
 from braid.data.sources.conll import Conllu
 from braid.data.units import join_words, locate_words, split_words
 from braid.errors import Place
-from braid.model.network import TaskSpec
 from braid.predict.inputs import example_of
 from braid.predict.results import Result
+
+if TYPE_CHECKING:
+    from braid.model.network import TaskSpec
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 """What ends a column or, for some reader, a line."""

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from braid.data.example import Example
 from braid.errors import BraidError
 from braid.predict.feature_files import FeatureFile, check_name, feature_file
-from braid.predict.features import Pool, Pooled, Reader, check_layer, of_tokens, pooled, pooling_of
+from braid.predict.vectors import Pooled, Pooling
 from braid.predict.whitening import Moments, Whitening
+
+if TYPE_CHECKING:
+    from braid.predict.features import Reader
 
 Told = Callable[[str, int, int | None], None]
 """Hears what is being done, how much is done, and of how much (None: not known)."""
@@ -76,46 +80,55 @@ class Embedded:
 
 
 def embed_to(
-    reader: Reader,
+    reader: Reader | None,
     encoder_sha256: str,
     examples: Iterable[Example],
     out: Path,
     options: FeatureOptions,
     *,
     told: Told = lambda doing, done, total: None,
-    choose: Callable[..., tuple[str, Pool]] | None = None,
+    choose: Callable[..., tuple[str, Pooling]] | None = None,
 ) -> Embedded:
     """Write the features of texts, which are streamed; what is held does not grow with their number, but a file with
-    every token's. *choose*: what pools (`Model.pooling`); None: `pooling_of` the network.
+    every token's. *reader*: None where the model gives no hidden states; *choose*: what pools (`Predictor.vectors`);
+    None: `vectors_of` the reader.
 
     Raises BraidError before anything is computed for wrong options or a wrong file name; what stood at *out* is
     replaced when all is done, not before."""
     options.check()
     check_name(out)
-    choose = choose or partial(pooling_of, reader.network)
     if options.tokens:
         return _tokens(reader, examples, out, -1 if options.layer is None else options.layer, told)
+    if choose is None:
+        from braid.predict.features import vectors_of
+
+        assert reader is not None, "one of the two makes vectors"
+        choose = partial(vectors_of, reader)
     of, pool = choose(task=options.task, layer=options.layer, pooling=options.pooling)
     known = {"encoder_sha256": encoder_sha256, "features": of}
     whitening = None if options.whitening is None else Whitening.load(options.whitening, of=known)
     if options.whiten is None:
-        return _written(_counted(pooled(reader, examples, pool), "embedding", told), whitening, out, of)
+        return _written(_counted(pool(examples), "embedding", told), whitening, out, of)
     saved = out.with_name(f"{out.stem}.whitening.safetensors")
     if options.fit is not None:
-        moments = _moments(reader, options.fit, pool, options.dimensions(), told)
+        moments = _moments(options.fit, pool, options.dimensions(), told)
         whitening = moments.whitening(of=known)
-        found = _written(_counted(pooled(reader, examples, pool), "embedding", told), whitening, out, of)
+        found = _written(_counted(pool(examples), "embedding", told), whitening, out, of)
     else:
         with tempfile.TemporaryDirectory(prefix=".braid-", dir=out.parent) as folder:
             spool = _Spool(Path(folder))
-            moments = spool.fill(_counted(pooled(reader, examples, pool), "embedding", told), options.dimensions())
+            moments = spool.fill(_counted(pool(examples), "embedding", told), options.dimensions())
             whitening = moments.whitening(of=known)
             found = _written(iter(spool), whitening, out, of)
     whitening.save(saved)
     return replace(found, whitening=saved)
 
 
-def _tokens(reader: Reader, examples: Iterable[Example], out: Path, layer: int, told: Told) -> Embedded:
+def _tokens(reader: Reader | None, examples: Iterable[Example], out: Path, layer: int, told: Told) -> Embedded:
+    from braid.predict.features import check_layer, of_tokens
+
+    if reader is None:
+        raise BraidError("--tokens: an exported graph gives no hidden states; use the run itself")
     check_layer(reader.network, layer)
     size, of = reader.network.encoder.hidden_size, f"tokens of layer {layer % reader.network.encoder.n_states}"
     texts = vectors = cut = 0
@@ -159,9 +172,9 @@ def _counted(parts: Iterator[Pooled], doing: str, told: Told) -> Iterator[Pooled
         told(f"{doing}: {texts:,} texts", texts, None)
 
 
-def _moments(reader: Reader, examples: Iterable[Example], pool: Pool, keep: int | None, told: Told) -> Moments:
+def _moments(examples: Iterable[Example], pool: Pooling, keep: int | None, told: Told) -> Moments:
     moments: Moments | None = None
-    for part in _counted(pooled(reader, examples, pool), "fitting the whitening", told):
+    for part in _counted(pool(examples), "fitting the whitening", told):
         moments = moments or Moments(part.vectors.shape[1], keep)
         moments.add(part.vectors)
     if moments is None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from braid.data.example import Example
 from braid.errors import BraidError
-from braid.predict.features import TokenFeatures
+from braid.predict.vectors import TokenFeatures
 
 DIGITS = 7
 """Digits of a number in JSON; fp32 has no more that mean anything."""

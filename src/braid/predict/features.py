@@ -24,42 +24,8 @@ from braid.model.network import BraidModel
 from braid.model.precision import autocast
 from braid.nn.pooling import Pooler
 from braid.predict.inputs import chunked
+from braid.predict.vectors import CHUNK, FeaturePooling, OfTokens, Pooled, Pooling, TokenFeatures
 from braid.tasks.base import Hidden
-
-FeaturePooling = Literal["cls", "mean", "max", "weighted"]
-"""One vector of a text's hidden states: the first token's, or the mean, the maximum, or the position-weighted mean of
-all, special tokens included (see `braid.nn.pooling.Pooler`)."""
-
-CHUNK = 1024
-"""Texts held at a time: enough to sort by length, few enough to stay small in memory."""
-
-
-@dataclass(frozen=True, eq=False)
-class TokenFeatures:
-    """Hidden states of one text's tokens, special ones left out: *tokens* as the vocabulary spells them, *offsets*
-    [n, 2] in characters of the text, *vectors* [n, D] float32."""
-
-    tokens: tuple[str, ...]
-    offsets: np.ndarray
-    vectors: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Pooled:
-    """Some texts, one vector each: *vectors* [n, D] float32; *cut*: how many were too long and lost their end."""
-
-    examples: Sequence[Example]
-    vectors: np.ndarray
-    cut: int
-
-
-@dataclass(frozen=True, eq=False)
-class OfTokens:
-    """Some texts, each with the features of its tokens; *cut*: as for `Pooled`."""
-
-    examples: Sequence[Example]
-    features: Sequence[TokenFeatures]
-    cut: int
 
 
 @dataclass(frozen=True)
@@ -96,8 +62,6 @@ Pool = Callable[[Hidden, Tensor], Tensor]
 
 def layer_states(hidden: Hidden, layer: int) -> Tensor:
     """Hidden states [T, D] of a layer: 0 the embeddings, -1 the last. Raises BraidError where there are none."""
-    if not hidden.last.is_floating_point():
-        raise BraidError("an exported graph gives no hidden states; use the run itself")
     return hidden.last if layer in (-1, len(hidden.layers) - 1) else hidden.layers[layer]
 
 
@@ -135,6 +99,13 @@ def pooling_of(network: BraidModel, *, task: str | None, layer: int | None, pool
     return f"{kind} of layer {chosen % count}", lambda hidden, rows: pool(
         layer_states(hidden, chosen), hidden.batch, rows
     )
+
+
+def vectors_of(reader: Reader, **options: Any) -> tuple[str, Pooling]:
+    """What makes one vector of each text, streaming, and what these are called. Options: those of `pooling_of`, and
+    what it raises."""
+    of, pool = pooling_of(reader.network, **options)
+    return of, lambda examples: pooled(reader, examples, pool)
 
 
 def pooled(reader: Reader, examples: Iterable[Example], pool: Pool, *, chunk: int = CHUNK) -> Iterator[Pooled]:

@@ -17,7 +17,8 @@ from braid.data.example import Example
 from braid.data.tokens import Tokenizer
 from braid.data.units import CJK
 from braid.errors import BraidError, nearest
-from braid.predict.features import CHUNK, Reader, check_layer, layer_states
+from braid.predict.features import Reader, check_layer, layer_states
+from braid.predict.vectors import CHUNK
 
 _CJK = re.compile(f"[{CJK}]")
 Told = Callable[[str, int, int | None], None]

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from braid.data.example import Example, Window
 from braid.data.groups import GroupData
 from braid.data.windows import Layout, UnitKind
-from braid.model.inference import Answers
-from braid.model.network import BraidModel
+from braid.decoding.base import Intake, Prediction
+from braid.model.answers import Answers
 from braid.predict.rows import Cut, Reading, shared_rows
-from braid.tasks.base import Prediction
 
 Pass = Callable[[Sequence[GroupData]], Mapping[tuple[int, str], Answers]]
 """Groups of rows through the encoder and the heads: (group, task) -> answers."""
+
+Decode = Callable[[str, Sequence[np.ndarray], Sequence[Example], Sequence[np.ndarray]], list[Any]]
+"""A task's name, and what its decoder reads -> predictions."""
 
 
 @dataclass(eq=False)
@@ -76,17 +79,20 @@ def answer(parts: Sequence[tuple[Question, int]], reads: Mapping[str, Reading], 
             question.found.setdefault(task, {})[number] = found.values[at], found.units[at]
 
 
-def told(questions: Sequence[Question], model: BraidModel) -> list[dict[str, dict[int, Prediction]]]:
+def told(
+    questions: Sequence[Question], intakes: Mapping[str, Intake], decode: Decode
+) -> list[dict[str, dict[int, Prediction]]]:
     """What the tasks say, for each question: task -> example -> prediction. Each task decodes once for all, unless it
     compares the examples of a question with each other, as ranking does: these are never compared with another's."""
     out: list[dict[str, dict[int, Prediction]]] = [{task: {} for task in question.asked} for question in questions]
     for task in dict.fromkeys(task for question in questions for task in question.asked):
-        apart = model.specs[task].task.together == "query"
+        apart = intakes[task].together == "query"
         for group in [[k] for k in range(len(questions))] if apart else [range(len(questions))]:
             entries = [entry for k in group for entry in _entries(k, questions[k], task)]
             if not entries:
                 continue
-            predictions = model.head(task).decode(
+            predictions = decode(
+                task,
                 [values for _, _, _, (values, _) in entries],
                 [example for _, _, example, _ in entries],
                 [units for _, _, _, (_, units) in entries],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from braid.data.example import Example
-from braid.tasks.base import Prediction
+from braid.decoding.base import Prediction
 
 
 @dataclass(frozen=True)

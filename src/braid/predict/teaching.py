@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from braid.data.example import Example
+from braid.decoding.base import Prediction
+from braid.decoding.regression import Value
 from braid.errors import BraidError, LabelError
-from braid.model.network import TaskSpec
-from braid.tasks.base import Prediction
-from braid.tasks.regression import Value
+
+if TYPE_CHECKING:
+    from braid.model.network import TaskSpec
 
 
 def taught_logits(task: str, spec: TaskSpec, values: np.ndarray, prediction: Prediction) -> dict[str, Any]:
