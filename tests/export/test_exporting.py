@@ -91,7 +91,9 @@ def test_embeddings_are_the_means_of_the_run(small_run: Path, exported: Path) ->
     texts = TEXTS[:3]
     ours, theirs = braid.load(small_run, precision="fp32"), braid.load(exported)
     np.testing.assert_allclose(theirs.embed(texts), ours.embed(texts), atol=1e-4)
-    for refused in (lambda: theirs.embed(texts, layer=1), lambda: theirs.nearest(["one"])):
+    calls: list[Any] = [lambda: theirs.embed(texts, layer=1), lambda: theirs.nearest(["one"])]
+    calls += [lambda: theirs.network, lambda: theirs.cloze("one"), lambda: theirs.generate("one")]
+    for refused in calls:
         with pytest.raises(BraidError, match="use the run itself"):
             refused()
     with pytest.raises(BraidError, match="use the run itself"):
@@ -160,6 +162,14 @@ def test_a_torch_program_predicts_the_same(small_run: Path, tmp_path: Path) -> N
         assert one["mood"].probabilities == pytest.approx(other["mood"].probabilities, abs=TOLERANCE)
     manifest = json.loads((tmp_path / "program" / "export.json").read_text())
     assert manifest["inputs"] == list(INPUTS[:3]), "no task answers by unit"
+    from typer.testing import CliRunner
+
+    from braid.cli import app
+
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "program"), "--json"])
+    assert "--trust" in str(done.exception)
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "program"), "--trust", "--json"])
+    assert json.loads(done.stdout) == {"mood": pytest.approx(ours.evaluate("test")["mood"], abs=1e-4)}
 
 
 def test_int8_reports_every_figure(small_run: Path, tmp_path: Path) -> None:
