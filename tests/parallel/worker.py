@@ -78,7 +78,7 @@ def work(options: dict[str, Any]) -> None:
     resume, stop = options.pop("resume", False), options.pop("stop", None)
     fail = options.pop("fail", None)
     if options.pop("teach", False):
-        options["objective_of"] = taught
+        options["distilled_of"] = taught
     with joined() as world:
         if fail == world.rank:
             raise BraidError("this process has had enough")

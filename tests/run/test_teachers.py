@@ -90,16 +90,16 @@ def test_hidden_states_come_nearer_and_their_map_is_not_in_the_model(
     assert not any("matching" in name for name in saved)
 
 
-@pytest.mark.parametrize("alpha", [0.5, "annealed"])
+@pytest.mark.parametrize(("alpha", "regularisers"), [(0.5, []), ("annealed", []), ("annealed", ["pgd", "ema"])])
 def test_a_resumed_student_is_bitwise_the_uninterrupted_one(
-    tmp_path: Path, teachers: tuple[Path, Path], alpha: Any
+    tmp_path: Path, teachers: tuple[Path, Path], alpha: Any, regularisers: list[str]
 ) -> None:
     def data(out: str, **more: Any) -> dict[str, Any]:
         made = student(tmp_path, teachers, out=str(tmp_path / out))
         made["distill"]["hidden"] = "last"
         made["distill"]["teachers"] = {"mood": made["distill"]["teachers"]["mood"], "places": str(teachers[1])}
         made["tasks"]["mood"]["soft"] = {"alpha": alpha}
-        made["train"] = {**made["train"], "epochs": 2, **more}
+        made["train"] = {**made["train"], "epochs": 2, "regularisers": regularisers, **more}
         return made
 
     whole = train(data("whole"))

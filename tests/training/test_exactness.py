@@ -56,11 +56,11 @@ def mixed_data() -> tuple[Any, Any, Any]:
 def trainer_of(mixed: tuple[Any, Any, Any], run: Path, **config: Any) -> Trainer:
     groups, tokenizer, specs = mixed
     more = {"world": config.pop("world")} if "world" in config else {}
-    objective_of = config.pop("objective_of", None)
+    distilled_of = config.pop("distilled_of", None)
     torch.manual_seed(0)
     model = BraidModel(tiny.encoder_of(tokenizer, **config.pop("encoder", {})), specs)
-    if objective_of is not None:
-        more["objective"] = objective_of(model)
+    if distilled_of is not None:
+        more["distilled"] = distilled_of(model)
     train = TrainConfig(**{"batch_rows": 16, "lr": 1e-3, "precision": "fp32", **config})
     plan = Plan(
         lengths=tuple(group.rows.lengths for group in groups),

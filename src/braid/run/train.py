@@ -221,10 +221,6 @@ def _trainer(
         batches=recipe.train.batches,
     )
     total = plan.expected(recipe.train.max_steps)
-    taught: dict[str, Any] = {}
-    if distilled is not None:
-        distilled.total = total
-        taught = {"objective": distilled, "before_step": distilled.before_step}
     display: Progress = Quiet()
     if world.first:
         display = make_progress(total, list(model.specs), log_every=recipe.train.log_every)
@@ -244,7 +240,7 @@ def _trainer(
         course=fixed,
         world=world,
         changed=files.changed,
-        **taught,
+        distilled=distilled,
     )
 
 

@@ -16,12 +16,11 @@ from braid.training.regularisers.base import PlainPass, Regulariser, Running
 
 
 class Regularised:
-    """The regularisers *configs* at work on a model. *inner*: what a step minimises without them.
+    """The regularisers *configs* at work on a model.
 
     *scales*: what the summed losses of the global batch at hand are multiplied by; the trainer says so before each."""
 
-    def __init__(self, model: BraidModel, configs: Sequence[RegulariserConfig], inner: Objective = plain) -> None:
-        self.inner = inner
+    def __init__(self, model: BraidModel, configs: Sequence[RegulariserConfig]) -> None:
         self.scales: Mapping[str, float] = {}
         self.running: dict[str, Running] = {}
         for config in configs:
@@ -33,7 +32,7 @@ class Regularised:
     @property
     def objective(self) -> Objective:
         """What a step minimises."""
-        return self._losses if self._adding else self.inner
+        return self._losses if self._adding else plain
 
     def _losses(
         self, model: BraidModel, batch: Batch, scope: AbstractContextManager[object], present: Iterable[str] = ()
@@ -44,7 +43,7 @@ class Regularised:
             shift = table.new_zeros(batch.n_tokens, table.shape[1]).requires_grad_()
         with nullcontext() if shift is None else model.encoder.shifted(shift):
             done = model.passed(batch, scope, present)
-        losses = dict(done.losses) if self.inner is plain else self.inner(model, batch, scope, present)
+        losses = dict(done.losses)
         seen = PlainPass(model, batch, scope, done, shift, self.scales)
         for running in self._adding:
             for name, value in running.added(seen).items():

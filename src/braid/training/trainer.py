@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ from braid.optim.build import build_optimizer, rate, set_rates
 from braid.optim.groups import apply_freeze
 from braid.parallel.world import ALONE, World
 from braid.training.best import best_metrics, score
+from braid.training.distillation.objective import Distillation
 from braid.training.engine import engine_of, padded, recompute_blocks
 from braid.training.log import METRICS, append, forget_after
 from braid.training.loss import Counts, count, loss_scales
-from braid.training.objective import Objective, plain
 from braid.training.progress import Progress as Display
 from braid.training.progress import StepInfo
 from braid.training.regularised import Regularised
@@ -95,8 +95,7 @@ class Trainer:
     """Trains a model along a plan. *total*: steps that are expected, over which the schedule goes; *weights*: loss
     weight by task; *dev*: groups to evaluate on; *run*: the run directory; *course*: everything that fixes the course
     of the run, by dotted name; *world*: the processes that train together; *changed*: says which data files are no
-    longer what they were; *objective*: what a step minimises; *before_step*: is told the number of each step (from 0)
-    before it is computed."""
+    longer what they were; *distilled*: what teachers add to the losses."""
 
     model: BraidModel
     plan: Plan
@@ -113,12 +112,14 @@ class Trainer:
     course: Mapping[str, Any] = field(default_factory=dict)
     world: World = ALONE
     changed: Callable[[], list[str]] = list
-    objective: Objective = plain
-    before_step: Callable[[int], None] = lambda step: None
+    distilled: Distillation | None = None
 
     def __post_init__(self) -> None:
-        self.regularised = Regularised(self.model, self.config.regularisers, self.objective)
+        self.regularised = Regularised(self.model, self.config.regularisers)
         objective = self.regularised.objective
+        if self.distilled is not None:
+            # Around the regularisers: what a teacher says stands among the targets of all their passes.
+            objective = self.distilled = replace(self.distilled, inner=objective, total=self.total)
         self.engine = engine_of(self.model, objective, self.config.parallel, self.world, self.device)
         if self.config.activation_checkpointing:
             recompute_blocks(self.model)
@@ -230,7 +231,8 @@ class Trainer:
         began = time.perf_counter()
         step = self.progress.step
         apply_freeze(self.model.encoder, self.heads, self.config.freeze, step)
-        self.before_step(step)
+        if self.distilled is not None:
+            self.distilled.before_step(step)
         factor = rate(self.config, self.total, step)
         set_rates(self.optimizer, factor)
         counts, sums = self._gradient(share)

@@ -2,8 +2,9 @@
 states are from theirs.
 
 Logits become targets (`braid.tasks.soft`), so that each task type learns from them as it does from rows that carry
-some, whatever the objective inside does with the batch. What is added for hidden states is a sum over rows, each times
-what it adds to its task's count: dividing a batch changes nothing.
+some, however often the objective inside (that of regularisers) reads the batch. Hidden states are matched once, in the
+first pass, which is the plain one. What is added for them is a sum over rows, each times what it adds to its task's
+count: dividing a batch changes nothing.
 
 Shape legend: R rows, N logit vectors of them, C classes.
 """
@@ -27,13 +28,10 @@ from braid.training.distillation.layers import Matching, layer_map
 from braid.training.distillation.teachers import Taught, Teacher
 from braid.training.objective import Objective, plain
 
-Pass = tuple[Batch, tuple[Tensor, ...]]
-"""What the student's encoder read in one forward pass, and its states."""
-
 
 @dataclass(eq=False)
 class Distillation:
-    """An objective around another one. *teachers*, and the *matching* of each where hidden states are matched;
+    """An objective around another one, *inner*. *teachers*, and the *matching* of each where hidden states are matched;
     *annealed*: tasks whose teachers count less and less; *total*: steps that are expected."""
 
     teachers: Sequence[Teacher] = ()
@@ -55,9 +53,9 @@ class Distillation:
         given = replace(batch, targets=self._targets(batch.targets, lessons))
         if not self.matching:
             return self.inner(model, given, scope, present)
-        with _watched(model.encoder) as passes:
+        with _watched(model.encoder) as first:
             losses = self.inner(model, given, scope, present)
-        return self._matched(losses, given, lessons, passes, scope, set(present))
+        return self._matched(losses, lessons, first[0], scope, set(present))
 
     def _targets(self, targets: Mapping[str, Targets], lessons: Sequence[Taught | None]) -> dict[str, Targets]:
         out = dict(targets)
@@ -69,24 +67,20 @@ class Distillation:
     def _matched(
         self,
         losses: dict[str, Tensor],
-        batch: Batch,
         lessons: Sequence[Taught | None],
-        passes: Sequence[Pass],
+        states: Sequence[Tensor],
         scope: AbstractContextManager[object],
         present: set[str],
     ) -> dict[str, Tensor]:
-        """The losses with the mean distance over the student's forward passes."""
+        """The losses with how far the student's *states* [T, D] are from the teachers'."""
         out = dict(losses)
         for teacher, matching, lesson in zip(self.teachers, self.matching, lessons, strict=True):
-            for read, states in passes:
-                # An objective may change the batch (as one that reads it twice does); then the teacher reads it too.
-                said = lesson if read.ids is batch.ids else teacher(read, scope, states=True)
-                if said is None:
-                    continue
-                ours = states if said.tokens is None else [state.index_select(0, said.tokens) for state in states]
+            if lesson is not None:
+                at = lesson.tokens
+                ours = states if at is None else [state.index_select(0, at) for state in states]
                 with scope:
-                    apart_R = matching(ours, said.states, said.batch.cu_seqlens) / len(passes)
-                for task, added in _by_task(apart_R, said.batch).items():
+                    apart_R = matching(ours, lesson.states, lesson.batch.cu_seqlens)
+                for task, added in _by_task(apart_R, lesson.batch).items():
                     out[task] = out[task] + added
             if weights := [weight.sum() for weight in matching.parameters()]:
                 for task in present & teacher.lessons.keys() & out.keys():  # a gradient in every process
@@ -108,20 +102,20 @@ def _by_task(apart_R: Tensor, batch: Batch) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _watched(encoder: nn.Module) -> Iterator[list[Pass]]:
-    """The encoder's forward passes that want a gradient, as long as this lasts; none of their states is left out."""
-    passes: list[Pass] = []
+def _watched(encoder: nn.Module) -> Iterator[list[tuple[Tensor, ...]]]:
+    """The states of the encoder's first forward pass, none of which is left out in it."""
+    first: list[tuple[Tensor, ...]] = []
 
-    def whole(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        return given[:1]
+    def whole(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return None if first else given[:1]
 
     def keep(module: nn.Module, given: tuple[Any, ...], found: Any) -> None:
-        if torch.is_grad_enabled():
-            passes.append((given[0], found[1]))
+        if not first:
+            first.append(found[1])
 
     hooks = [encoder.register_forward_pre_hook(whole), encoder.register_forward_hook(keep)]
     try:
-        yield passes
+        yield first
     finally:
         for hook in hooks:
             hook.remove()
@@ -133,16 +127,14 @@ def annealed_tasks(specs: Mapping[str, TaskSpec]) -> frozenset[str]:
     return frozenset(name for name, options in soft.items() if getattr(options, "alpha", None) == "annealed")
 
 
-def distillation(
-    config: DistillConfig | None, teachers: Sequence[Teacher], model: BraidModel, *, inner: Objective = plain
-) -> Distillation | None:
+def distillation(config: DistillConfig | None, teachers: Sequence[Teacher], model: BraidModel) -> Distillation | None:
     """What a recipe asks for; None where it asks for nothing. Layers that map hidden states become part of what the
     model only needs in training.
 
     Raises BraidError where layers do not fit each other, or nothing is learned."""
     annealed = annealed_tasks(model.specs)
     if config is None or not teachers:
-        return Distillation(annealed=annealed, inner=inner) if annealed else None
+        return Distillation(annealed=annealed) if annealed else None
     if config.hidden is None:
         for teacher in teachers:
             for task, lesson in teacher.lessons.items():
@@ -151,7 +143,7 @@ def distillation(
                         f"distill.teachers.{task}: with `logits: false` there must be `distill.hidden`, or nothing is "
                         "learned"
                     )
-        return Distillation(teachers, annealed=annealed, inner=inner)
+        return Distillation(teachers, annealed=annealed)
     matching = []
     ours = model.encoder
     for teacher in teachers:
@@ -159,4 +151,4 @@ def distillation(
         pairs = layer_map(config.hidden, ours.n_states - 1, theirs.n_states - 1)
         matching.append(Matching(config.hidden, pairs, ours.hidden_size, theirs.hidden_size))
     model.training_only["matching"] = nn.ModuleList(matching)
-    return Distillation(teachers, matching, annealed, inner)
+    return Distillation(teachers, matching, annealed)
