@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import braid
 from braid.config.loading import read_document
+from braid.data.textfile import sha256_of
 from braid.errors import BraidError, Interrupted, RecipeError
 from conftest import ROOT
 from run.conftest import recipe_data, rows, write_jsonl
@@ -137,6 +138,27 @@ def test_another_teacher_is_another_course(tmp_path: Path, teachers: tuple[Path,
     train({**data, "distill": {"teachers": {"mood": str(teachers[0])}}}, resume=True)
 
 
+def test_the_run_directory_says_what_every_teacher_was_read_from(tmp_path: Path, teachers: tuple[Path, Path]) -> None:
+    data = student(tmp_path, teachers)
+    data["train"] = {**data["train"], "epochs": 1}
+    run = train(data)
+    found = json.loads((run.directory / "environment.json").read_text())["teachers"]
+    read = {
+        teachers[0]: ["encoder/model.safetensors", "tasks/mood/head.safetensors"],
+        teachers[1]: [
+            "encoder/model.safetensors",
+            "tasks/places/head.safetensors",
+            "tasks/score/head.safetensors",
+        ],
+    }
+    assert found == {
+        str(teacher): {"directory": str(teacher), "sha256": {name: sha256_of(str(teacher / name)) for name in names}}
+        for teacher, names in read.items()
+    }
+    alone = train({**data, "distill": None, "out": str(tmp_path / "alone")})
+    assert "teachers" not in json.loads((alone.directory / "environment.json").read_text())
+
+
 def test_masked_tokens_of_a_teacher(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -167,7 +189,6 @@ def test_what_cannot_be_taught_is_refused(tmp_path: Path, teachers: tuple[Path, 
             train({**student(tmp_path, teachers, distill=distill), **more})
         return str(caught.value)
 
-    assert "no run directory" not in refused({"teachers": {"mood": {"run": others, "task": "places"}}})
     assert "is a tagging task, 'mood' is classification" in refused(
         {"teachers": {"mood": {"run": others, "task": "places"}}}
     )

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -60,7 +60,7 @@ from braid.run.dataset import (
 from braid.run.summary import data_facts, say_data
 from braid.training.budget import find_budget
 from braid.training.distillation.objective import Distillation, distillation
-from braid.training.distillation.teachers import load_teachers
+from braid.training.distillation.teachers import Teacher, load_teachers
 from braid.training.progress import Progress, Quiet, make_progress
 from braid.training.trainer import Trainer, TrainResult
 
@@ -180,7 +180,7 @@ def _train(
     if world.first:
         directory.mkdir(parents=True, exist_ok=True)
         write_bytes(directory / "recipe.yaml", recipe.to_yaml().encode())
-        write_json(directory / "environment.json", environment(recipe, world))
+        write_json(directory / "environment.json", environment(recipe, world, teachers))
         rates = {" & ".join(link.name for link in group.tasks): group.rate for group in recipe.parsed_chain.groups}
         write_json(directory / "data.json", data_facts(groups, parts, specs, rates))
     number = sum(parameter.numel() for parameter in model.parameters())
@@ -336,8 +336,8 @@ def data_files(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def environment(recipe: Recipe, world: World) -> dict[str, Any]:
-    """Versions, seed, processes and the sha256 of every data file."""
+def environment(recipe: Recipe, world: World, teachers: Sequence[Teacher] = ()) -> dict[str, Any]:
+    """Versions, seed, processes, and the sha256 of every data file and of what every teacher was read from."""
     packages = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
     return {
         "braid": braid.__version__,
@@ -348,8 +348,18 @@ def environment(recipe: Recipe, world: World) -> dict[str, Any]:
         "processes": world.size,
         "seed": recipe.seed,
         "data_sha256": {path: sha256_of(path) for path in data_files(recipe)},
+        **({"teachers": taught_by(teachers)} if teachers else {}),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def taught_by(teachers: Sequence[Teacher]) -> dict[str, Any]:
+    """By what the recipe calls a teacher: the directory that it was read from, and the sha256 of each file."""
+    found: dict[str, Any] = {}
+    for teacher in teachers:
+        entry = found.setdefault(teacher.run, {"directory": str(teacher.directory), "sha256": {}})
+        entry["sha256"].update(teacher.files)
+    return found
 
 
 def nothing(message: str) -> None:

@@ -55,7 +55,7 @@ def teacher_of(mixed: Any, tasks: Iterable[str], seed: int = 7, **encoder: Any) 
     network = model_of(mixed, seed, **{"hidden_size": 48, "layers": 4, **encoder}).eval()
     specs = mixed[2]
     lessons = {name: Lesson(name, specs[name].task.translation(specs[name].facts, specs[name].facts)) for name in tasks}
-    return Teacher("teacher", network, lessons, {})
+    return Teacher("teacher", Path("teacher"), network, lessons, {})
 
 
 def made(mixed: Any, model: BraidModel, teachers: list[Teacher], **config: Any) -> Distillation:
@@ -194,7 +194,7 @@ def test_masked_tokens_learn_the_teachers_whole_vocabulary(kind: str, tmp_path: 
     network.eval()
     lesson = Lesson("mlm", task.translation(theirs.facts, ours.facts))
     batch = make_batch([group], [(0, row) for row in range(len(group))], draw=Draw(1, 0, 0))
-    objective = Distillation([Teacher("t", network, {"mlm": lesson}, {})])
+    objective = Distillation([Teacher("t", Path("t"), network, {"mlm": lesson}, {})])
     found = objective(student, batch, nullcontext())["mlm"]
 
     targets = batch.targets["mlm"]

@@ -53,10 +53,11 @@ class Taught:
 
 @dataclass(eq=False)
 class Teacher:
-    """One teacher with what it teaches, by our tasks' names (None: hidden states alone). *files*: sha256 of what it was
-    read from."""
+    """One teacher with what it teaches, by our tasks' names (None: hidden states alone). *run*: what the recipe calls
+    it; *directory*: where it was read from; *files*: sha256 of what was read, by path in there."""
 
     run: str
+    directory: Path
     network: BraidModel
     lessons: dict[str, Lesson | None]
     files: dict[str, str]
@@ -150,7 +151,7 @@ def _load(
 ) -> Teacher:
     where = f"distill.teachers.{next(iter(wanted))}"
     names = {task: config.task or task for task, config in wanted.items() if config.logits}
-    path = Path(run).expanduser()
+    path = directory = Path(run).expanduser()
     if (path / "tasks").is_dir() or (path / "state").is_dir():
         _check_names(run, path, names)
         loaded = load_model(path, tasks=list(names.values()))
@@ -170,7 +171,8 @@ def _load(
             f"set encoder.max_length={limit}"
         )
     lessons = {task: _lesson(task, names.get(task), network, specs, run) for task in wanted}
-    return Teacher(run, network, lessons, {file.name: file_sha256(file) for file in files})
+    hashes = {file.relative_to(directory).as_posix(): file_sha256(file) for file in files}
+    return Teacher(run, directory, network, lessons, hashes)
 
 
 def _lesson(task: str, name: str | None, network: BraidModel, specs: Mapping[str, TaskSpec], run: str) -> Lesson | None:
