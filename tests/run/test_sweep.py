@@ -105,6 +105,7 @@ def test_every_problem_of_any_point_comes_before_the_first_run(
         assert part in said
     for options, message in (
         ({"by": ["moods.f1"]}, "there is no such task"),
+        ({"by": ["mood.acuracy"]}, r"--by: task 'mood' has no metric 'acuracy': did you mean 'accuracy'"),
         ({"axes": ["lr=log(1e-5,1e-3)"]}, "--trials 20"),
     ):
         axes = options.pop("axes", ["lr=1e-4,1e-3"])

@@ -19,6 +19,8 @@ class LanguageMeter(Meter):
 
     *perplexity*: whether it means anything. *directions*: how often each character is predicted."""
 
+    sometimes = ("bits_per_character",)
+
     def __init__(self, *, perplexity: bool = True, directions: int = 1) -> None:
         self.perplexity, self.directions = perplexity, directions
         self.nll = self.correct = self.characters = 0.0

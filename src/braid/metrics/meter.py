@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Meter(ABC):
     """Metrics of one task over a whole set: fed row by row, mergeable, computed once at the end."""
+
+    sometimes: ClassVar[tuple[str, ...]] = ()
+    """Metrics that are there for some rows only."""
 
     @abstractmethod
     def update(self, prediction: Any, gold: Any) -> None:
@@ -19,7 +22,8 @@ class Meter(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Every metric by its standard name, the first being the task type's main one. Fractions in 0..1."""
+        """Every metric by its standard name, the first being the task type's main one. Fractions in 0..1. Of no rows
+        at all any figure will do: only the names count."""
 
     def table(self) -> list[dict[str, Any]]:
         """Figures by class or label, where the task has any."""

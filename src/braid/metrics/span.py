@@ -25,6 +25,8 @@ class SpanMeter(Meter):
     """`f1`, `exact_match`; also `has_answer_f1` and `no_answer_f1` where there are questions of both kinds. Gold is the
     list of answer texts, of which any will do; empty: the context holds no answer."""
 
+    sometimes = tuple(f"{name}_f1" for name in KINDS.values())
+
     def __init__(self, scorer: Scorer = "squad_v1") -> None:
         self.scorer: Scorer = scorer
         self.questions: Counter[bool] = Counter()

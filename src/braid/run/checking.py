@@ -7,7 +7,7 @@ from braid.data.groups import GroupData
 from braid.data.plan import Plan
 from braid.data.samplers.base import Sampler
 from braid.encoders.base import Encoder
-from braid.errors import BraidError, DataError, Problem
+from braid.errors import BraidError, DataError, Problem, ProblemsError
 from braid.model.corpora import CorpusReader, corpus_groups, fill_in, learn_text, preparing, text_facts, text_tasks
 from braid.model.network import BraidModel, TaskSpec
 from braid.run.build import build_parts
@@ -23,6 +23,7 @@ from braid.run.dataset import (
 )
 from braid.tools import check as look
 from braid.tools.check import Report
+from braid.training.best import check_metrics
 from braid.training.distillation.teachers import load_teachers
 
 ACTIVATION_FLOATS = 34
@@ -48,6 +49,10 @@ def check(recipe: Recipe) -> Report:
     text = text_facts(parts.tokenizer, parts.encoder)
     facts.update(learn_text(recipe, text))
     specs = {name: TaskSpec(task_of(recipe, name), facts[name]) for names in data.groups for name in names}
+    try:
+        check_metrics(specs, recipe.train.best)
+    except ProblemsError as error:
+        look.collect(report, error.problems)
     if recipe.distill is not None:
         taught, length = recipe.distill.teachers, parts.max_length
         try:

@@ -20,11 +20,13 @@ from braid.config.axes import Axes, parse_axes
 from braid.config.recipe import Recipe
 from braid.data.textfile import sha256_of
 from braid.errors import BraidError, Interrupted, Problem, RecipeError, RunDirectoryError, nearest
+from braid.model.network import TaskSpec
 from braid.parallel.world import started
 from braid.run.course import HARMLESS, differences, flat
-from braid.run.dataset import Say, task_of
+from braid.run.dataset import Say, learn, read_data, task_of
 from braid.run.results import Results, Trial, by_settings
 from braid.run.train import data_files, read_metrics, told, train
+from braid.training.best import check_metrics
 
 if TYPE_CHECKING:
     import optuna
@@ -62,6 +64,7 @@ def sweep(
         raise BraidError("values that are drawn never end: say how many trials, --trials 20")
     by = list(by) or first.train.best
     _check_by(first, by)
+    _check_metrics(first, by)
     out = Path(first.out)
     _begin(out, first, found, by, overwrite=overwrite)
     with _alone(out), _book(out) as study:
@@ -98,6 +101,7 @@ def _texts(point: Mapping[str, str]) -> list[str]:
 
 
 def _check_by(recipe: Recipe, by: Sequence[str]) -> None:
+    """Raises BraidError where dev will not measure what counts."""
     tasks = [entry if entry in recipe.tasks else entry.rpartition(".")[0] for entry in by]
     for entry, task in zip(by, tasks, strict=True):
         if task not in recipe.tasks:
@@ -113,6 +117,13 @@ def _check_by(recipe: Recipe, by: Sequence[str]) -> None:
         f"a sweep chooses by figures on dev, never on test, and {who} `data.dev`; `dev: 10%` cuts a tenth of the "
         "training rows"
     )
+
+
+def _check_metrics(recipe: Recipe, by: Sequence[str]) -> None:
+    """Raises BraidError for metrics that tasks have not; which they have may depend on their labels."""
+    facts = learn(recipe, read_data(recipe, splits=["train"])) if any("." in entry for entry in by) else {}
+    specs = {name: TaskSpec(task_of(recipe, name), facts.get(name, {})) for name in recipe.parsed_chain.names}
+    check_metrics(specs, by, where="--by")
 
 
 def _begin(out: Path, recipe: Recipe, axes: Axes, by: Sequence[str], *, overwrite: bool) -> None:

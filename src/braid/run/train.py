@@ -58,6 +58,7 @@ from braid.run.dataset import (
     with_tokenizer,
 )
 from braid.run.summary import data_facts, say_data
+from braid.training.best import check_metrics
 from braid.training.budget import find_budget
 from braid.training.distillation.objective import Distillation, distillation
 from braid.training.distillation.teachers import Teacher, load_teachers
@@ -130,6 +131,7 @@ def _train(
     facts.update(learn_text(recipe, text))
     data = data if choose is None else choose(data)
     specs = {link.name: TaskSpec(task_of(recipe, link.name), facts[link.name]) for link in _links(recipe)}
+    check_metrics(specs, recipe.train.best)
     asked = {} if recipe.distill is None else recipe.distill.teachers
     teachers = load_teachers(asked, specs, parts.tokenizer, max_length=parts.max_length, variant=recipe.encoder)
     with world.in_turn():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from braid.errors import Problem, ProblemsError, did_you_mean
 from braid.model.evaluate import Scores
 from braid.model.network import TaskSpec
 
@@ -20,6 +21,30 @@ def best_metrics(specs: Mapping[str, TaskSpec], by: Sequence[str]) -> dict[str, 
             task, _, metric = entry.rpartition(".")
             out[task] = metric
     return out
+
+
+def metrics_of(spec: TaskSpec) -> tuple[str, ...]:
+    """Every metric that a task may have; nothing where its meter cannot say so before it has seen a row."""
+    try:
+        meter = spec.task.meter(spec.facts)
+        return (*meter.compute(), *meter.sometimes)
+    except (ArithmeticError, LookupError, ValueError):  # of a type that is not ours
+        return ()
+
+
+def check_metrics(specs: Mapping[str, TaskSpec], by: Sequence[str], *, where: str = "train.best") -> None:
+    """Raises ProblemsError naming all metrics that tasks are asked for and have not. *by*: as in `best_metrics`;
+    *where*: what it is called."""
+    asked = [(f"tasks.{name}.metric", name, spec.task.metric) for name, spec in specs.items() if spec.task.metric]
+    asked += [(where, name, metric) for name, metric in best_metrics(specs, by).items() if by and name not in by]
+    problems = []
+    for key, name, metric in asked:
+        known = metrics_of(specs[name])
+        if known and metric not in known:
+            what = f"task {name!r} has no metric {metric!r}: {did_you_mean(metric, known)}"
+            problems.append(Problem(what=what, key=key))
+    if problems:
+        raise ProblemsError(problems)
 
 
 def score(scores: Scores, wanted: Mapping[str, str], specs: Mapping[str, TaskSpec]) -> float | None:
