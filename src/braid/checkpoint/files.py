@@ -106,8 +106,11 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def replace_directory(path: Path, fill: Callable[[Path], None]) -> None:
     """Fill a directory under a temporary name, then put it in place of `path`. What was there before stays whole
-    until the new one is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    until the new one is. Raises RunDirectoryError where a file stands in the way."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunDirectoryError(f"{path} cannot be written: {error.filename} is a file, not a folder") from error
     temporary, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     for debris in (temporary, old):
         shutil.rmtree(debris, ignore_errors=True)

@@ -6,6 +6,7 @@ at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -37,6 +38,10 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+
+IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC,
+              errno.EDQUOT, errno.ENAMETOOLONG}  # fmt: skip
+"""What the system says of files that are not as a command needs them: no rights, no room, a file for a folder."""
 
 _debug = False
 
@@ -100,7 +105,13 @@ def main() -> None:
         # The reader of our output went away (`| head`); that is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in IN_THE_WAY:
+            if _debug:
+                traceback.print_exc()
+            where = "" if error.filename is None else f"{error.filename}: "
+            print(f"braid: {where}{error.strerror}; name another place, or see to what is there", file=sys.stderr)
+            sys.exit(2)
         traceback.print_exc()
         print("braid: this is a bug in Braid, not in what you gave it.", file=sys.stderr)
         sys.exit(1)

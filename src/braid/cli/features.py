@@ -49,7 +49,8 @@ def embed(
     fit = None if whiten_on is None else read_inputs(whiten_on)
     options = FeatureOptions(layer, pooling, task, tokens, whiten, fit, whitening)
     options.check()
-    check_name(output)
+    for read in (file, whiten_on or ""):
+        check_name(output, source=read)
     if file == "-" and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
     model = braid.load(run)
