@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -232,6 +233,21 @@ def test_the_command_writes_into_the_run_and_says_where(moods: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "report.html" in done.stderr
     assert "of the test split (24 rows)" in (moods / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_written_is_said_before_a_model_judges(
+    moods: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("braid.report.page.view_of", lambda *args, **options: pytest.fail("it judges"))
+    (tmp_path / "file").touch()
+    for output, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "x" / "page.html", "file is a file")):
+        with pytest.raises(BraidError, match=message):
+            report(moods, output=output)
+    with pytest.raises(BraidError, match="there is no run directory"):
+        report(moods, tmp_path / "nowhere")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(BraidError, match=r"braid-nlp\[report\]"):
+        report(moods)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

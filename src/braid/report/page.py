@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,8 @@ from braid.report.hardest import hardest
 from braid.report.lengths import lengths
 from braid.report.mixture import mixture
 from braid.report.overview import overview
+from braid.report.plots import require
+from braid.report.record import read_record
 from braid.report.scores import scores
 from braid.report.setup import environment, recipe
 from braid.report.speed import speed
@@ -41,11 +44,14 @@ def report(
     Raises BraidError for what is no run directory, and where a file cannot be written."""
     paths = [run] if other is None else [run, other]
     titles = [None] if other is None else [*_titles(paths)]
-    views = [view_of(path, title=title, split=split, told=told) for path, title in zip(paths, titles, strict=True)]
+    for path in paths:
+        read_record(path)
     if output is None:
         output = run / ("report.html" if other is None else f"report-with-{str(titles[-1]).replace('/', '-')}.html")
-    if output.is_dir():
-        raise BraidError(f"{output} is a folder; give --output the name of a file")
+    # What would be in the way at the end is said before models judge for minutes.
+    require()
+    _check_output(output)
+    views = [view_of(path, title=title, split=split, told=told) for path, title in zip(paths, titles, strict=True)]
     page = render(views, examples=examples)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +59,17 @@ def report(
     except OSError as error:
         raise BraidError(f"{output} cannot be written: {error}") from error
     return output
+
+
+def _check_output(path: Path) -> None:
+    """Raises BraidError where no file can be written."""
+    if path.is_dir():
+        raise BraidError(f"{path} is a folder; give --output the name of a file")
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise BraidError(f"{path} cannot be written: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK):
+        raise BraidError(f"{path} cannot be written: you have no right to write into {there}")
 
 
 def render(views: Sequence[View], *, examples: int = EXAMPLES) -> str:

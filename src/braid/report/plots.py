@@ -29,13 +29,21 @@ def colour(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Matplotlib set up for these drawings, and as it was afterwards. Raises BraidError where it is not installed."""
+def require() -> None:
+    """Raises BraidError where what draws is not installed."""
     try:
+        import jinja2
         import matplotlib
     except ImportError as error:
         raise BraidError(_WARNED) from error
+    del jinja2, matplotlib
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib set up for these drawings, and as it was afterwards."""
+    import matplotlib
+
     settings = {
         "svg.fonttype": "none",
         "font.family": ["DejaVu Sans"],
