@@ -299,3 +299,13 @@ def test_tokens_with_spaces_are_escaped(tmp_path: Path) -> None:
     assert found == ["a\\x20b", "\\x5c", "\\u3000", "\\x0a", "x", "\\x5cx20"]
     assert [re.sub(r"\\(x..|u....)", lambda m: chr(int(m[1][1:], 16)), name) for name in found] == names
     assert escape("中文") == "中文"
+
+
+def test_the_texts_that_are_read_are_not_overwritten(bare: Path, tmp_path: Path) -> None:
+    rows, more = tmp_path / "rows.jsonl", tmp_path / "more.jsonl"
+    for path in (rows, more):
+        path.write_text('{"text": "a"}\n')
+    for command in ([rows, "-o", rows], [rows, "-o", more, "--whiten", "1", "--whiten-on", more]):
+        done = CliRunner().invoke(app, ["embed", str(bare), *map(str, command)])
+        assert "is the file that is read" in str(done.exception)
+    assert rows.read_text() == more.read_text() == '{"text": "a"}\n'

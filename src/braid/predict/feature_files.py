@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from braid.data.example import Example
 from braid.errors import BraidError
+from braid.predict.output import check_output
 from braid.predict.vectors import TokenFeatures
 
 DIGITS = 7
@@ -176,14 +177,11 @@ KINDS: dict[str, type[FeatureFile]] = {".npy": NpyFile, ".parquet": ParquetFile,
 """By suffix."""
 
 
-def check_name(path: Path) -> None:
-    """Raises BraidError for a suffix that says no format, and for a folder that is not there."""
+def check_name(path: Path, *, source: str = "") -> None:
+    """Raises BraidError for a suffix that says no format, else as `check_output`. *source*: the file that is read."""
     if path.suffix not in KINDS:
         raise BraidError(f"--output {path}: its suffix {path.suffix!r} must be one of {', '.join(KINDS)}")
-    if not path.parent.is_dir():
-        raise BraidError(f"--output {path}: there is no folder {path.parent.resolve()}")
-    if path.is_dir():
-        raise BraidError(f"--output {path}: this is a folder; name a file")
+    check_output(path, source=source)
 
 
 @contextmanager
