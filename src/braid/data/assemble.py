@@ -14,12 +14,10 @@ from braid.data.join import join
 
 @dataclass(frozen=True)
 class GroupRead:
-    """*examples* of a group in one split, tasks joined on equal input; *skipped*: reason -> rows left out, by task;
-    *overlaps*: rows that two tasks share, by pair of names."""
+    """*examples* of a group in one split, tasks joined on equal input; *skipped*: reason -> rows left out, by task."""
 
     examples: list[Example]
     skipped: dict[str, dict[str, int]] = field(default_factory=dict)
-    overlaps: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 def read_group(
@@ -40,8 +38,7 @@ def read_group(
             skipped[task] = dict(rows.skipped)
     if len(per_task) == 1:
         return GroupRead(next(iter(per_task.values())), skipped)
-    joined = join(per_task)
-    return GroupRead(joined.examples, skipped, joined.overlap)
+    return GroupRead(join(per_task).examples, skipped)
 
 
 def _labelled(example: Example, task: str, default: Any) -> Example:

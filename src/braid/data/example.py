@@ -10,9 +10,6 @@ import numpy as np
 
 from braid.errors import Place
 
-NativeRow = Mapping[str, Any]
-"""A row as sources yield it: `text` / `text`+`pair` / `words`, then one key per task (see DESIGN, "Native row")."""
-
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:

@@ -36,9 +36,6 @@ from braid.predict.vectors import Pooling, TokenFeatures
 from braid.tasks.clm import ClmHead
 from braid.tasks.mlm import MlmHead
 
-Single = str | tuple[str, str] | dict[str, Any]
-"""One input, told from a list of them."""
-
 CLOZE_TEXTS = 64
 """Texts that go through the encoder at once for a cloze test."""
 

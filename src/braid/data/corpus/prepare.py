@@ -23,7 +23,6 @@ from braid.data.corpus import shards
 from braid.data.corpus.documents import CHUNK_CHARACTERS, Documents, chunks
 from braid.data.corpus.tokenise import Words, part_of, sentence_ends
 from braid.data.sources.base import Source
-from braid.data.textfile import sha256_of
 from braid.data.token_worker import read_message, start, write_message
 from braid.data.tokens import Tokenizer
 from braid.errors import BraidError, DataError, Problem
@@ -206,8 +205,3 @@ def _ask(process: subprocess.Popen[bytes], number: int, documents: list[str]) ->
         raise BraidError(f"chunk {number} of the corpus: {answer[1:].decode()}")
     found: dict[str, int] = json.loads(answer[1:])
     return found
-
-
-def file_hashes(sources: Sequence[Source]) -> dict[str, str]:
-    """sha256 of every file of a corpus."""
-    return {path: sha256_of(path) for source in sources for path in source.files() if os.path.isfile(path)}
