@@ -147,3 +147,9 @@ def test_wrong_files_are_named(minilm: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     failed = nearest(minilm, "king", "--candidates", tmp_path / "empty.txt")
     assert "there is no word in it" in str(failed.exception)
+
+
+def test_without_any_word_it_says_so() -> None:
+    failed = CliRunner().invoke(app, ["nearest", "a_run"], input="\n")
+    assert isinstance(failed.exception, BraidError)
+    assert "there is no word" in str(failed.exception)

@@ -196,13 +196,17 @@ def test_a_vocabulary_of_byte_pairs_goes_along_as_it_is(tmp_path: Path) -> None:
     assert weights(tmp_path / "c").keys() == weights(tmp_path / "a").keys()
 
 
-@pytest.mark.parametrize("content", ["a\nb\n\nc\n", '{"b": 1, "a": 0, "c": 2}', '["a", "b", "c"]'])
-def test_labels_are_read_from_a_list_or_a_file(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("content", ["a\nb\n\nc\n", "a\r\nb\r\nc", '{"b": 1, "a": 0, "c": 2}', '["a", "b", "c"]'])
+def test_labels_are_read_from_a_list_or_a_file(content: str, mark: str, tmp_path: Path) -> None:
     path = tmp_path / ("labels.txt" if content.startswith("a") else "labels.json")
-    path.write_text(content)
+    path.write_text(mark + content, encoding="utf-8", newline="")
     assert read_labels(str(path)) == ("a", "b", "c") == read_labels("a, b,c")
     (tmp_path / "gap.json").write_text('{"a": 0, "b": 2}')
     with pytest.raises(BraidError, match="numbers 0, 1, 2"):
         read_labels(str(tmp_path / "gap.json"))
+    (tmp_path / "old.txt").write_bytes("好\n坏\n".encode("gb18030"))
+    with pytest.raises(BraidError, match="looks like GB18030"):
+        read_labels(str(tmp_path / "old.txt"))
     with pytest.raises(BraidError, match="empty or stands twice"):
         read_labels("a,b,a")

@@ -110,7 +110,9 @@ def nearest(
         raise BraidError("--contexts brings its own sentences and words: give no word and no --in beside it")
     listed = None if candidates is None else word_list(candidates)
     pairs = None if contexts is None else word_pairs(contexts)
-    given = [] if pairs is not None else words or [line.strip() for line in sys.stdin if line.strip()]
+    given = [] if pairs is not None else words or [line.strip().lstrip("\ufeff") for line in sys.stdin if line.strip()]
+    if pairs is None and not given:
+        raise BraidError("there is no word: give some, or one a line on standard input")
     if sentence is not None:
         pairs = [(sentence, word) for word in given]
     model = braid.load(run)

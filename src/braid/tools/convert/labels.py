@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from braid.data.textfile import lines
 from braid.errors import BraidError
 
 
@@ -15,7 +16,7 @@ def read_labels(given: str) -> tuple[str, ...]:
         names = tuple(part.strip() for part in given.split(","))
     elif path.suffix == ".json":
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise BraidError(f"{path} is not valid JSON: {error}") from error
         if isinstance(content, dict) and sorted(content.values()) == list(range(len(content))):
@@ -25,7 +26,7 @@ def read_labels(given: str) -> tuple[str, ...]:
         else:
             raise BraidError(f"{path}: expected a list of labels, or labels with the numbers 0, 1, 2, ...")
     else:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for _, line in lines(given) if line.strip())
     if len(set(names)) < len(names) or "" in names:
         raise BraidError(f"--labels {given!r}: a label is empty or stands twice")
     return names

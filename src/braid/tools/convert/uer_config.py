@@ -46,7 +46,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     if not path.is_file():
         raise BraidError(f"--config: there is no file {path.resolve()}")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise BraidError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(settings, dict):
