@@ -100,8 +100,8 @@ def test_greedy_goes_by_what_is_asked_for(trained: Path, tmp_path: Path) -> None
     other = moved(trained, tmp_path / "other", 0.0)
     with pytest.raises(BraidError, match="--by moods: there is no such task; did you mean 'mood'"):
         average([trained, other], tmp_path / "out", greedy=True, by=["moods"])
-    with pytest.raises(BraidError, match=r"there are mood\.accuracy"):
-        average([trained, other], tmp_path / "out", greedy=True, by=["mood.bleu"])
+    with pytest.raises(BraidError, match="--by: task 'places' has no metric 'acc'"):
+        average([trained, other], tmp_path / "out", greedy=True, by=["mood", "places.acc"])
     assert not (tmp_path / "out").exists()
 
 
@@ -154,14 +154,23 @@ def test_what_is_wrong_with_the_call_is_named(trained: Path, tmp_path: Path) -> 
 
 def test_what_is_there_is_replaced_only_when_asked(trained: Path, tmp_path: Path) -> None:
     copy, out = tmp_path / "copy", tmp_path / "out"
-    shutil.copytree(trained, copy)
-    out.mkdir()
+    for path in (copy, out):
+        shutil.copytree(trained, path)
     (out / "mine.txt").write_text("mine")
     with pytest.raises(BraidError, match="--overwrite"):
         average([trained, copy], out)
     assert (out / "mine.txt").read_text() == "mine"
     average([trained, copy], out, overwrite=True)
     assert not (out / "mine.txt").exists()
+
+
+def test_what_is_no_run_is_never_replaced(trained: Path, tmp_path: Path) -> None:
+    copy, mine = shutil.copytree(trained, tmp_path / "copy"), tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(BraidError, match="is no run; it is not replaced"):
+        average([trained, copy], mine, overwrite=True)
+    assert (mine / "thesis.txt").read_text() == "years of work"
 
 
 def test_without_its_data_a_mean_has_no_figures_but_predicts(trained: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from braid.errors import BraidError, Problem, ProblemsError, RunDirectoryError, 
 from braid.model.evaluate import Scores
 from braid.predict.model import Model
 from braid.tools.average_checks import check_alike
-from braid.training.best import best_metrics, score
+from braid.training.best import best_metrics, check_metrics, score
 
 Say = Callable[[str], None]
 WEIGHTS = "model.safetensors"
@@ -188,6 +188,7 @@ def _check_by(by: Sequence[str], model: Model) -> None:
             near = nearest(entry, model.tasks)
             hint = f"did you mean {near!r}?" if near else f"there are {', '.join(model.tasks)}"
             raise BraidError(f"--by {entry}: there is no such task; {hint}")
+    check_metrics(model.tasks, by, where="--by")
 
 
 def _measured(scores: Scores) -> str:
@@ -267,5 +268,7 @@ def _check_out(out: Path, ingredients: Sequence[Ingredient], *, overwrite: bool)
         problems.append(Problem(what=f"--out {out} is a file, not a folder"))
     elif out.exists() and any(out.iterdir()) and not overwrite and not taken:
         problems.append(Problem(what=f"--out {out} is there already", todo="use --overwrite to replace it"))
+    elif out.exists() and any(out.iterdir()) and not (out / "encoder").is_dir() and not taken:
+        problems.append(Problem(what=f"--out {out} holds something that is no run; it is not replaced"))
     if problems:
         raise ProblemsError(problems)
