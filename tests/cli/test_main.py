@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
+import typer
 
 from braid import cli
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     """The exit code of a command that ends with an error."""
+    app = typer.Typer(pretty_exceptions_enable=False)
 
+    @app.command()
     def command() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["braid"])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert isinstance(left.value.code, int)
@@ -41,6 +47,16 @@ def test_what_nobody_foresaw_is_called_a_bug_and_shown(
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert "this is a bug in Braid" in said
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "braid", "schema"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_ctrl_c_is_no_error_of_anybody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,9 @@ app = typer.Typer(
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 
+STOPPED = 130
+"""What a shell says of a command that Ctrl-C ended."""
+
 IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC,
               errno.EDQUOT, errno.ENAMETOOLONG}  # fmt: skip
 """What the system says of files that are not as a command needs them: no rights, no room, a file for a folder."""
@@ -98,13 +101,15 @@ def main() -> None:
     except Interrupted as stopped:
         print(f"braid: {stopped}", file=sys.stderr)
         sys.exit(stopped.code)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); that is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as left:
+        # typer makes exit codes of these two, without a word.
+        if left.code == STOPPED:
+            print("\nstopped", file=sys.stderr)
+        if isinstance(left.__context__, BrokenPipeError):
+            # The reader of our output went away (`| head`); that is no error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(0)
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in IN_THE_WAY:
             if _debug:
