@@ -114,6 +114,12 @@ def test_an_unfinished_run_is_not_pushed(run: Path) -> None:
         push(run, "someone/moods", dry_run=True)
 
 
+def test_a_task_without_its_head_is_not_pushed(run: Path) -> None:
+    (run / "tasks" / "mood" / "head.safetensors").unlink()
+    with pytest.raises(RunDirectoryError, match=r"tasks/mood/head.safetensors is missing"):
+        uploaded(run)
+
+
 def test_heads_of_another_encoder_are_not_pushed(run: Path) -> None:
     path = run / "tasks" / "mood" / "task.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "encoder_sha256": "0" * 64}))

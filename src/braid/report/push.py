@@ -87,6 +87,12 @@ def uploaded(run: Path) -> dict[str, Path]:
         raise RunDirectoryError(
             f"{run} has no task in tasks/: an encoder alone is uploaded as its folder {run}/encoder"
         )
+    heads = [run / "tasks" / name / "head.safetensors" for name in record.tasks]
+    if missing := [path for path in heads if not path.is_file()]:
+        raise RunDirectoryError(
+            f"{', '.join(map(str, missing))} is missing: what would go up would not load. Put it back, or take its "
+            "folder out of tasks/"
+        )
     sha256 = file_sha256(weights)
     strange = [name for name, task in record.tasks.items() if task.get("encoder_sha256") != sha256]
     if strange:
