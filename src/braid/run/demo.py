@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import braid
 from braid.config.recipe import Recipe
+from braid.errors import Interrupted
 from braid.run.train import Run, train
 from braid.tools.demo_data import write_demo_data
 
@@ -25,7 +27,11 @@ def demo(folder: Path, overrides: Sequence[str] = ()) -> Run:
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     print(f"data and recipe are in {folder}/", file=sys.stderr)
     recipe = Recipe.load(folder / "recipe.yaml", list(overrides))
-    run = train(recipe, overwrite=True)
+    try:
+        run = train(recipe, overwrite=True)
+    except Interrupted as stopped:
+        command = shlex.join([*_command().split(), "train", str(folder / "recipe.yaml"), *overrides, "--resume"])
+        raise Interrupted(stopped.number, stopped.directory, go_on=f"Go on with: {command}") from None
     model = braid.load(run.directory)
     texts = (folder / "data" / "predict_me.txt").read_text(encoding="utf-8").splitlines()
     for result in model(texts, tasks=[name for name in model.tasks if name != "closeness"]):
