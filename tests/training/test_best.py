@@ -32,6 +32,12 @@ def test_every_type_knows_its_metrics_before_anything_is_measured(kind: str) -> 
         check_metrics({"t": spec}, ["t.f_one"])
 
 
+@pytest.mark.parametrize("kind", list(TaskConfig.variants()))
+@pytest.mark.parametrize("by", [[], ["t"]])
+def test_where_no_metric_is_named_nothing_must_be_known_of_the_data(kind: str, by: list[str]) -> None:
+    check_metrics({"t": TaskSpec(tiny.task_of(kind), {})}, by)
+
+
 def test_metrics_that_depend_on_the_rows_are_known_too() -> None:
     assert {"has_answer_f1", "no_answer_f1"} <= set(metrics_of(spec_of("span")))
     assert "bits_per_character" in metrics_of(spec_of("clm"))

@@ -121,7 +121,8 @@ def _check_by(recipe: Recipe, by: Sequence[str]) -> None:
 
 def _check_metrics(recipe: Recipe, by: Sequence[str]) -> None:
     """Raises BraidError for metrics that tasks have not; which they have may depend on their labels."""
-    facts = learn(recipe, read_data(recipe, splits=["train"])) if any("." in entry for entry in by) else {}
+    named = any(entry not in recipe.tasks for entry in by)
+    facts = learn(recipe, read_data(recipe, splits=["train"])) if named else {}
     specs = {name: TaskSpec(task_of(recipe, name), facts.get(name, {})) for name in recipe.parsed_chain.names}
     check_metrics(specs, by, where="--by")
 

@@ -36,7 +36,8 @@ def check_metrics(specs: Mapping[str, TaskSpec], by: Sequence[str], *, where: st
     """Raises ProblemsError naming all metrics that tasks are asked for and have not. *by*: as in `best_metrics`;
     *where*: what it is called."""
     asked = [(f"tasks.{name}.metric", name, spec.task.metric) for name, spec in specs.items() if spec.task.metric]
-    asked += [(where, name, metric) for name, metric in best_metrics(specs, by).items() if by and name not in by]
+    if named := [entry for entry in by if entry not in specs]:
+        asked += [(where, *pair) for pair in best_metrics(specs, named).items()]
     problems = []
     for key, name, metric in asked:
         known = metrics_of(specs[name])
