@@ -70,10 +70,17 @@ def test_any_shape_goes_in(shape: tuple[int, ...], grad: bool) -> None:
         assert torch.allclose(ours(given).float(), theirs(given).float(), atol=2e-2)
 
 
-@pytest.mark.parametrize(("rows", "wanted"), [(0, 0), (1, 16), (16, 16), (500, 512), (512, 512), (513, 576)])
-def test_rows_are_rounded_up(rows: int, wanted: int) -> None:
+LEARNING = [(0, 0), (1, 16), (16, 16), (500, 512), (512, 512), (513, 576)]
+PREDICTING = [(0, 0), (1, 16), (16, 16), (113, 128), (129, 160), (257, 320), (512, 512), (513, 640), (1930, 2048)]
+
+
+@pytest.mark.parametrize(
+    ("grad", "rows", "wanted"), [(True, *one) for one in LEARNING] + [(False, *one) for one in PREDICTING]
+)
+def test_rows_are_rounded_up(grad: bool, rows: int, wanted: int) -> None:
     given = torch.ones(rows, 2)
-    found = rounded(given)
+    with torch.set_grad_enabled(grad):
+        found = rounded(given)
     assert len(found) == wanted
     assert torch.equal(found[:rows], given)
     assert (found[rows:] == 0).all()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,17 @@ def test_a_reload_needs_the_key_and_a_failed_one_leaves_the_old_model(run: Path,
         assert post(app, {}, "/admin/reload").status_code == 403
 
 
+def test_a_reload_lets_the_old_model_go_and_sets_the_new_one_aside(run: Path) -> None:
+    with app_of(run) as (app, models, _):
+        post(app, {"text": "a"})
+        old = weakref.ref(models["tiny"].predictor.network)
+        gc.unfreeze()
+        models.reload()
+        assert old() is None
+        assert gc.get_freeze_count() > 100_000
+        gc.unfreeze()
+
+
 def test_a_predictor_that_can_only_be_called_is_served_too(run: Path, model: Any) -> None:
     class Called:
         tasks, max_length = model.tasks, model.max_length
@@ -285,7 +298,8 @@ def test_a_predictor_that_can_only_be_called_is_served_too(run: Path, model: Any
         def embed(self, texts: Any, *, task: Any = None) -> Any:
             return model.embed(texts, task=task)
 
-    from braid.serve.models import Apart, Served
+    from braid.serve.jobs import Apart
+    from braid.serve.models import Served
 
     with app_of(run) as (app, models, _):
         models._served["tiny"] = Served.of("tiny", run, Called())

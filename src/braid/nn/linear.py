@@ -18,8 +18,20 @@ ROUND, FEW = 64, 16
 kernel for every new shape, which costs more than the empty places and, over many shapes, much memory. Fewer tokens than
 8 x ROUND, as one text has, are rounded to a multiple of `FEW`, which is a tile of the CPU's matrix unit."""
 
+STEPS = 4
+"""Where nothing is learned, sizes between two powers of two: a server meets batches of every size, and a compiled
+shape costs it some 50 ms once and 2 MB for good."""
+
 LONG = 1536
 """From so many rows on it pays to turn the smaller operand of a weight's gradient, whichever it is."""
+
+
+def places(rows: int, *, learning: bool = False) -> int:
+    """How many places so many rows get on a CPU."""
+    multiple = ROUND if rows >= 8 * ROUND else FEW
+    if not learning:
+        multiple = max(FEW, (1 << max(rows - 1, 0).bit_length()) // (2 * STEPS))
+    return rows + -rows % multiple
 
 
 def rounded(hidden_TD: Tensor) -> Tensor:
@@ -27,8 +39,7 @@ def rounded(hidden_TD: Tensor) -> Tensor:
     attention reads real tokens only."""
     if hidden_TD.device.type != "cpu" or torch.compiler.is_exporting():
         return hidden_TD
-    multiple = ROUND if len(hidden_TD) >= 8 * ROUND else FEW
-    missing = -len(hidden_TD) % multiple
+    missing = places(len(hidden_TD), learning=torch.is_grad_enabled()) - len(hidden_TD)
     return F.pad(hidden_TD, (0, 0, 0, missing)) if missing else hidden_TD
 
 

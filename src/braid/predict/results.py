@@ -46,6 +46,24 @@ class Result(Mapping[str, Any]):
 
     def to_json(self) -> dict[str, Any]:
         """The input, then one key per task; a row of `braid predict`'s output."""
+        row = self.given()
+        for task, prediction in self.predictions.items():
+            row[task] = prediction.to_json()
+            if task in self.logits:
+                row[task] = {**row[task], **self.gold.get(task, {}), "logits": self.logits[task]}
+        return row
+
+    def to_write(self) -> dict[str, Any]:
+        """As `to_json`, without logits, for a writer that takes dataclasses as they are: predictions of which that
+        gives the same JSON are not copied."""
+        row = self.given()
+        for task, prediction in self.predictions.items():
+            own = type(prediction).to_json is not Prediction.to_json
+            row[task] = prediction.to_json() if own else prediction
+        return row
+
+    def given(self) -> dict[str, Any]:
+        """The input alone."""
         row: dict[str, Any] = {"text": self.text}
         if self.pair is not None:
             row["pair"] = self.pair
@@ -55,10 +73,6 @@ class Result(Mapping[str, Any]):
             row["query"] = self.query
         if self.options is not None:
             row["options"] = list(self.options)
-        for task, prediction in self.predictions.items():
-            row[task] = prediction.to_json()
-            if task in self.logits:
-                row[task] = {**row[task], **self.gold.get(task, {}), "logits": self.logits[task]}
         return row
 
 

@@ -20,9 +20,10 @@ from starlette.exceptions import HTTPException
 from braid.errors import BraidError, did_you_mean
 from braid.serve.batching import Batcher, Busy, Late, Observer, Stages, TooLarge
 from braid.serve.gate import BodyTooLarge, BodyTooSlow, ClientLeft, Gate, NoRoom, refusal
+from braid.serve.jobs import Asked, dumps
 from braid.serve.limits import ServeOptions
 from braid.serve.metrics import Metrics
-from braid.serve.models import Asked, Models, dumps
+from braid.serve.models import Models
 from braid.serve.openapi import ROUTES, schema_of
 from braid.serve.pages import docs, front, page_file
 from braid.serve.schemas import EmbedRequest, PredictRequest, ReloadRequest

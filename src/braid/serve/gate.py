@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from braid.serve.batching import Batcher
+from braid.serve.jobs import dumps
 from braid.serve.limits import ServeOptions
 from braid.serve.metrics import Metrics
-from braid.serve.models import dumps
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -24,7 +24,7 @@ from braid.serve.gate import Gate
 from braid.serve.limits import ServeOptions
 from braid.serve.listening import url
 from braid.serve.metrics import Metrics
-from braid.serve.models import Models, Served
+from braid.serve.models import Models, Served, settle
 
 BACKLOG = 2048
 KEEP_ALIVE = 15
@@ -68,6 +68,7 @@ def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any
     except OSError as error:  # ssl.SSLError is one
         raise BraidError(f"--tls-cert, --tls-key: {error}") from error
     batcher.start()
+    settle()
     server = Server(config, gate, options, models, url(options, sock))
     try:
         server.run(sockets=[sock])
