@@ -5,8 +5,9 @@
 The runs of `infer.py` (4 layers of 512, untrained; 1 and 8 tasks), texts of natural length (book reviews), one text a
 request. Against two others in the same call: the model called in a loop, text by text; and the plainest handler of
 FastAPI that calls the model in a thread, without batching. Then: p50 and p99 at half the peak; three times the peak
-(answered requests, how soon the others are turned away, any 5xx); SIGTERM under that load (requests that were sent and
-got no answer). `--soak`: so many minutes at half the peak, with the server's memory every five seconds.
+(answered requests, how soon the others are turned away, any 5xx; the latter also as a second process of high priority
+sees it that sends 30 requests a second); SIGTERM under load (requests that were sent and got no answer). `--soak`: so
+many minutes at half the peak, or at a share of it (`--soak-share`), with the server's memory every five seconds.
 
 Prints what it finds as it goes and, last, one line of JSON.
 """
@@ -25,6 +26,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from texts import reviews
 
 HERE = Path(__file__).parent
 CLIENTS = 256
-WARMUP = 64
+PROBES = 30
 PLAIN = """
 import asyncio, sys, uvicorn
 from fastapi import FastAPI
@@ -163,8 +165,12 @@ def measure(options: argparse.Namespace, n: int) -> dict[str, Any]:
         say(f"{n} tasks, braid serve, {CLIENTS} clients", best)
         half = load(options, port, "open", best["rate"] / 2, options.seconds)
         say(f"{n} tasks, half of that", half)
-        over = load(options, port, "open", 3 * best["rate"], options.seconds)
+        with ThreadPoolExecutor(1) as beside:
+            probing = beside.submit(load, options, port, "probe", PROBES, options.seconds)
+            over = load(options, port, "open", 3 * best["rate"], options.seconds)
+        probe = probing.result()
         say(f"{n} tasks, three times that", over)
+        say(f"{n} tasks, what a probe sees meanwhile", probe)
         timer = threading.Timer(options.seconds / 2, lambda: server.send_signal(signal.SIGTERM))
         timer.start()
         ended = load(options, port, "open", best["rate"], options.seconds)
@@ -181,7 +187,11 @@ def measure(options: argparse.Namespace, n: int) -> dict[str, Any]:
         "goodput": round(over["rate"] / best["rate"], 3),
         "p50_429": over.get("p50_429"),
         "p99_429": over.get("p99_429"),
-        "errors_5xx": sum(k for found in (best, half, over, ended) for s, k in found["statuses"].items() if s >= "500"),
+        "probe_p50_429": probe.get("p50_429"),
+        "probe_p99_429": probe.get("p99_429"),
+        "errors_5xx": sum(
+            k for found in (best, half, over, probe, ended) for s, k in found["statuses"].items() if s >= "500"
+        ),
         "lost": ended["lost"],
     }
     return {f"{key}_{n}": value for key, value in out.items()}
@@ -200,7 +210,7 @@ def soak(options: argparse.Namespace, n: int) -> dict[str, Any]:
 
         thread = threading.Thread(target=watch)
         thread.start()
-        found = load(options, port, "open", best["rate"] / 2, 60 * options.soak)
+        found = load(options, port, "open", best["rate"] * options.soak_share, 60 * options.soak)
         ending.set()
         thread.join()
         files = len(os.listdir(f"/proc/{server.pid}/fd"))
@@ -225,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
+    parser.add_argument("--soak-share", type=float, default=0.5)
     parser.add_argument("--only-soak", action="store_true")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

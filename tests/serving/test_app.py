@@ -13,8 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
+from braid.config.families import TaskConfig
 from braid.errors import BraidError
+from braid.serve.models import needs_of
 from braid.serve.pages import page_file
+from braid.tasks.base import LabelledTask
 from serving.conftest import app_of, http
 
 TEXTS = ["visit 3 to Rome was good", "a", "北京 was bad " * 20, "", "visit to Paris"]
@@ -186,9 +189,20 @@ def test_tasks_say_what_they_are_and_their_examples_can_be_sent(served: Any) -> 
         "rank": ("ranking", "map"),
     }
     assert tasks["mood"]["labels"] == ["neg", "pos"]
+    assert {name: task["needs"] for name, task in tasks.items()} == {"mood": [], "places": [], "rank": ["pair"]}
     for name, task in tasks.items():
         result = post(served[0], {"inputs": [task["example"]], "tasks": [name]}).json()["results"][0]
         assert name in result
+
+
+def test_what_a_type_needs_is_what_it_cannot_read_a_row_without() -> None:
+    found = {}
+    for kind, task in TaskConfig.variants().items():
+        if issubclass(task, LabelledTask):
+            found[kind] = needs_of(task.model_validate({"type": kind, "data": {"train": "a.jsonl"}}))
+            assert set(found[kind]) <= task.specimens(1)[0].keys()
+    pair = {kind: ["pair"] for kind in ("ranking", "span", "similarity")}
+    assert {kind: needs for kind, needs in found.items() if needs} == {**pair, "multiple_choice": ["options"]}
 
 
 def test_every_example_of_the_schema_is_answered(served: Any) -> None:
@@ -210,6 +224,7 @@ def test_without_the_key_only_health_figures_and_the_page_answer(run: Path) -> N
             assert call(app, "GET", path).status_code == 200
         for path in ("/tasks", "/docs", "/openapi.json", "/nowhere", "/admin/reload", "/pages", "/Health"):
             assert call(app, "GET", path).status_code == 401, path
+        assert "open the page at /" in call(app, "GET", "/docs").json()["error"]["message"]
         assert post(app, {"text": "a"}).status_code == 401
         for wrong in ({"x-api-key": "secre"}, {"authorization": "Bearer "}, {"authorization": "Basic secret"}):
             assert post(app, {"text": "a"}, headers=wrong).status_code == 401

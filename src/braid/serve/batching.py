@@ -1,5 +1,5 @@
-"""Requests become batches. Three kinds of threads share the work, so that the event loop only ever waits: some read
-(check and tokenise), one computes batch after batch, one tells (decodes, writes JSON).
+"""Requests become batches. Three kinds of threads share the work, so that the event loop only ever waits: two read
+(check and tokenise; one of them only large bodies), some compute batch after batch, one tells (decodes, writes JSON).
 
 Nothing waits for a batch to fill: while one is computed, the next one gathers.
 """
@@ -7,7 +7,10 @@ Nothing waits for a batch to fill: while one is computed, the next one gathers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,10 +21,17 @@ from typing import Any, Protocol
 from braid.serve.fairness import FairQueue, Ticket
 from braid.serve.limits import Limits
 
-READERS = 2
+LARGE = 65_536
+"""Bytes of a body from which on it is read by the other thread, so that no small one waits behind it."""
+SLICE = 8
+"""Requests that are told before others may go on: who waits for the interpreter is the event loop."""
+LESS_URGENT = 5
+"""Niceness of computing: the event loop, which needs a core for a moment, should not wait for one."""
 FLOOR = 1
 """Budgets of tokens that may wait in any case, however slow the machine seems."""
 SMOOTHING = 0.2
+DENSITY = 0.3
+"""Tokens a byte before any request was read."""
 
 
 class Busy(Exception):
@@ -90,9 +100,10 @@ class _Request:
 
 
 class Batcher:
-    """The queue with its threads. `start` it, `submit` to it, `stop` it."""
+    """The queue with its threads. `start` it, `submit` to it, `stop` it. *lanes*: batches that are computed side by
+    side."""
 
-    def __init__(self, budget: int, limits: Limits, observer: Observer | None = None) -> None:
+    def __init__(self, budget: int, limits: Limits, observer: Observer | None = None, *, lanes: int = 1) -> None:
         self.limits = limits
         self.observer = observer or Observer()
         self.queue = FairQueue(budget)
@@ -100,25 +111,35 @@ class Batcher:
         """Requests that were let in and have no answer yet."""
         self.rate = 0.0
         """Tokens a second while there was work, smoothed over the last batches."""
+        self._reading = 0
+        """Bytes of requests that were let in and are not read yet."""
+        self._density = DENSITY
+        """Tokens a byte of what was read, smoothed likewise."""
         self._last = 0.0
         self._ready = threading.Condition()
         self._stopping = False
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="braid-read")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="braid-read")
+        self._large_reader = ThreadPoolExecutor(1, thread_name_prefix="braid-read-large")
         self._teller = ThreadPoolExecutor(1, thread_name_prefix="braid-tell")
-        self._computer = threading.Thread(target=self._run, name="braid-compute", daemon=True)
+        self._computers = [
+            threading.Thread(target=self._run, name=f"braid-compute_{lane}", daemon=True) for lane in range(lanes)
+        ]
 
     def start(self) -> None:
         """Begin to compute."""
-        self._computer.start()
+        for computer in self._computers:
+            computer.start()
 
     def stop(self) -> None:
         """End the threads, after what is queued has been computed."""
         with self._ready:
             self._stopping = True
-            self._ready.notify()
-        if self._computer.is_alive():
-            self._computer.join()
-        self._readers.shutdown(wait=True)
+            self._ready.notify_all()
+        for computer in self._computers:
+            if computer.is_alive():
+                computer.join()
+        self._reader.shutdown(wait=True)
+        self._large_reader.shutdown(wait=True)
         self._teller.shutdown(wait=True)
 
     @property
@@ -127,16 +148,24 @@ class Batcher:
         return max(FLOOR * self.queue.budget, int(self.rate * self.limits.queue_seconds))
 
     @property
+    def waiting(self) -> int:
+        """Tokens that wait, those of requests that are not read yet estimated: who is to be turned away must not be
+        read first."""
+        return self.queue.tokens + int(self._reading * self._density)
+
+    @property
     def full(self) -> bool:
         """Whether a request would be turned away."""
-        return self.queue.tokens >= self.bound or self.inside >= self.limits.queue_requests
+        return self.waiting >= self.bound or self.inside >= self.limits.queue_requests
 
     def busy(self) -> Busy:
         """What a request is told that is turned away."""
-        return Busy(max(1, math.ceil(self.queue.tokens / self.rate)) if self.rate else 1)
+        return Busy(max(1, math.ceil(self.waiting / self.rate)) if self.rate else 1)
 
-    async def submit(self, work: Work, given: Any, *, seconds: float | None = None) -> tuple[Any, Stages]:
-        """The answer to a request, and where its time went. Cancelled, it leaves the queue.
+    async def submit(
+        self, work: Work, given: Any, *, size: int = 0, seconds: float | None = None
+    ) -> tuple[Any, Stages]:
+        """The answer to a request of *size* bytes, and where its time went. Cancelled, it leaves the queue.
 
         Raises Busy, TooLarge, Late, and what `work.read` raises (BraidError)."""
         if self.full:
@@ -145,7 +174,7 @@ class Batcher:
         self.inside += 1
         try:
             async with asyncio.timeout(deadline):
-                return await self._answered(work, given)
+                return await self._answered(work, given, size)
         except TimeoutError:
             self.observer.dropped("late")
             raise Late(f"no answer within {deadline:g} s") from None
@@ -155,9 +184,16 @@ class Batcher:
         finally:
             self.inside -= 1
 
-    async def _answered(self, work: Work, given: Any) -> tuple[Any, Stages]:
+    async def _answered(self, work: Work, given: Any, size: int) -> tuple[Any, Stages]:
         began = time.perf_counter()
-        job, sizes = await asyncio.get_running_loop().run_in_executor(self._readers, work.read, given)
+        self._reading += size
+        reader = self._reader if size < LARGE else self._large_reader
+        try:
+            job, sizes = await asyncio.get_running_loop().run_in_executor(reader, work.read, given)
+        finally:
+            self._reading -= size
+        if size:
+            self._density += SMOOTHING * (sum(sizes) / size - self._density)
         stages = Stages(read=time.perf_counter() - began, tokens=sum(sizes), rows=len(sizes))
         if stages.tokens > self.limits.max_tokens:
             raise TooLarge(stages.tokens)
@@ -179,7 +215,10 @@ class Batcher:
                     self.queue.drop(ticket)
 
     def _run(self) -> None:
-        """The computing thread."""
+        """A computing thread."""
+        if sys.platform == "linux":  # elsewhere threads have no priority of their own
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LESS_URGENT)
         while True:
             with self._ready:
                 while not (rows := self.queue.take()):
@@ -206,16 +245,17 @@ class Batcher:
         ended = time.perf_counter()
         tokens = sum(ticket.sizes[row] for ticket, row in rows)
         # From the end of the last batch, if this one waited by then: what is between batches counts too.
-        speed = tokens / max(ended - max(self._last, first.queued), 1e-6)
-        self._last = ended
-        self.rate = speed if not self.rate else (1 - SMOOTHING) * self.rate + SMOOTHING * speed
-        self.observer.batch(tokens, len(rows), ended - began)
         finished = []
-        for ticket, _ in rows:
-            ticket.left -= 1
-            if ticket.left == 0 and not ticket.dropped:
-                finished.append(ticket.payload)
-                ticket.payload.stages.compute = ended - ticket.payload.begun  # type: ignore[attr-defined]
+        with self._ready:
+            speed = tokens / max(ended - max(self._last, first.queued), 1e-6)
+            self._last = ended
+            self.rate = speed if not self.rate else (1 - SMOOTHING) * self.rate + SMOOTHING * speed
+            for ticket, _ in rows:
+                ticket.left -= 1
+                if ticket.left == 0 and not ticket.dropped:
+                    finished.append(ticket.payload)
+                    ticket.payload.stages.compute = ended - ticket.payload.begun  # type: ignore[attr-defined]
+        self.observer.batch(tokens, len(rows), ended - began)
         if finished:
             self._teller.submit(self._tell, finished)
 
@@ -232,13 +272,18 @@ class Batcher:
 
     def _tell(self, requests: list[Any]) -> None:
         """The telling thread."""
+        for first in range(0, len(requests), SLICE):
+            self._tell_slice(requests[first : first + SLICE])
+            time.sleep(0)
+
+    def _tell_slice(self, requests: list[Any]) -> None:
         began = time.perf_counter()
         try:
             answers: list[Any] = requests[0].work.tell([request.job for request in requests])
         except BaseException as error:
             if len(requests) > 1:
                 for request in requests:
-                    self._tell([request])
+                    self._tell_slice([request])
             else:
                 _settle(requests[0].done, error=error)
             return

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 POOL = 4
 """Budgets of tokens, from the head of the queue, among which rows of like length are looked for."""
@@ -34,14 +35,15 @@ class Ticket:
         self.left = len(self.sizes)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Row:
+class _Row(NamedTuple):
+    """Compared as the tuple that it is, by its first two fields: no two have the same number."""
+
     tag: int
     number: int
     """Of rows with equal tags, the one that came first."""
-    ticket: Ticket = field(compare=False)
-    row: int = field(compare=False)
-    size: int = field(compare=False)
+    ticket: Ticket
+    row: int
+    size: int
 
 
 class FairQueue:

@@ -12,7 +12,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,8 @@ class Gate:
         """Whether every answer says that the connection ends."""
         self.held = 0
         """Bytes of all bodies that are in the house."""
+        self.shortcuts: Mapping[str, App] = {}
+        """Applications of the routes that are asked most often (with POST), by path."""
         self._key = options.api_key.get_secret_value().encode() if options.api_key else None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -106,7 +108,8 @@ class Gate:
             if refused is not None:
                 await _respond(answer, *refused)
             else:
-                await self.app(scope, body, answer)
+                app = self.shortcuts.get(scope["path"]) if scope["method"] == "POST" else None
+                await (app or self.app)(scope, body, answer)
         finally:
             self.held -= body.size
             self._note(scope, trace)
@@ -117,6 +120,8 @@ class Gate:
             if not hmac.compare_digest(given, self._key):
                 self.metrics.rejected.labels("key").inc()
                 message = "this server wants its key: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+                if path == "/docs":
+                    message += "; in a browser, open the page at /, give it the key, and follow its link"
                 return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self.options.limits.max_bytes:

@@ -7,9 +7,11 @@ import gc
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from braid.data.example import Example
 from braid.errors import BraidError, did_you_mean
 from braid.predict.inputs import INPUT
 from braid.serve.jobs import Apart, Embedding, Together
@@ -67,8 +69,19 @@ def _facts(spec: Any) -> dict[str, Any]:
         "labels": labels if isinstance(labels, list) else None,
         "metric": spec.task.best(spec.facts),
         "predicts": example is not None,
+        "needs": needs_of(spec.task) if example is not None else [],
         "example": example,
     }
+
+
+def needs_of(task: Any) -> list[str]:
+    """The fewest parts of a row, beside its text, with which the task can read it."""
+    parts: dict[str, Any] = {"pair": "a", "options": ("a", "b")}
+    for size in range(len(parts) + 1):
+        for names in combinations(parts, size):
+            if task.fits(Example("a", **{name: parts[name] for name in names})) is None:
+                return list(names)
+    return []
 
 
 OBJECTS = 20_000

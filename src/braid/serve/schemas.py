@@ -168,6 +168,8 @@ class TaskFacts(BaseModel):
     """Its first metric."""
     predicts: bool
     """Whether it says anything of new texts."""
+    needs: list[str]
+    """What a row must have beside `text`, for it to say anything: `pair`, `options`."""
     example: dict[str, Any] | None
     """An input that it can read."""
 

@@ -17,10 +17,12 @@ import torch
 import uvicorn
 
 from braid.errors import BraidError
+from braid.model.precision import device_of
 from braid.serve.app import create
 from braid.serve.batching import Batcher
 from braid.serve.connections import protocol
 from braid.serve.gate import Gate
+from braid.serve.jobs import Together
 from braid.serve.limits import ServeOptions
 from braid.serve.listening import url
 from braid.serve.metrics import Metrics
@@ -30,9 +32,12 @@ BACKLOG = 2048
 KEEP_ALIVE = 15
 SETTLE = 0.1
 """Seconds for bytes that have arrived to be read, before connections that seem idle are closed."""
-SWITCH = 0.0005
-"""Seconds after which Python lets another thread go on: with its usual 5 ms an answer of the event loop would wait for
-the decoding thread."""
+SWITCH = 0.002
+"""Seconds after which Python makes a thread wait for others: with its usual 5 ms the event loop would wait long, with
+much less it would be made to wait itself before it has done anything."""
+LANES = 2
+"""Batches that are computed side by side on a CPU: while one of them is taken apart or put together, which takes one
+core, the others go on."""
 
 
 def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any], version: str) -> None:
@@ -41,11 +46,16 @@ def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any
     sys.setswitchinterval(SWITCH)
     _many_files()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(options.threads or max(1, cores // options.workers))
+    threads = options.threads or max(1, cores // options.workers)
+    lanes = min(LANES, threads) if device_of(options.device).type == "cpu" else 1
+    torch.set_num_threads(-(-threads // lanes))
     models = Models(options.runs, lambda name, path: Served.of(name, path, load(path, **_asked(options))))
     models.load()
+    if not all(isinstance(served.predicting, Together) for served in models):
+        lanes = 1  # a predictor that is only known to be callable is called once at a time
+        torch.set_num_threads(threads)
     budget = min(int(getattr(served.predictor, "batch_tokens", None) or 2048) for served in models)
-    batcher = Batcher(options.batch_tokens or budget, options.limits)
+    batcher = Batcher(options.batch_tokens or budget, options.limits, lanes=lanes)
     gate = create(options, models, batcher, Metrics(), version=version)
     config = uvicorn.Config(
         gate,

@@ -15,11 +15,15 @@ const model = () => state.models[byId("model").value];
 const tasks = () => model()?.tasks ?? {};
 const lines = (id) => byId(id).value.split("\n").map((line) => line.trim()).filter(Boolean);
 
-async function ask(path, options = {}) {
+function send(path, options = {}) {
   const headers = { ...options.headers, ...(state.key ? { authorization: `Bearer ${state.key}` } : {}) };
-  const answer = await fetch(new URL(path, base()), { ...options, headers }).catch((error) => {
+  return fetch(new URL(path, base()), { ...options, headers }).catch((error) => {
     throw error.name === "AbortError" ? error : new Error("The server cannot be reached. Is it running?");
   });
+}
+
+async function ask(path, options) {
+  const answer = await send(path, options);
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
   const said = body?.error ?? {};
@@ -45,6 +49,7 @@ async function start() {
     return;
   }
   problem(null);
+  byId("routes").hidden = false;
   const names = Object.keys(state.models);
   byId("model").replaceChildren(...names.map((name) => el("option", { value: name }, name)));
   byId("model").value = state.default;
@@ -211,7 +216,7 @@ function problem(error, again) {
 }
 
 function keyForm(again) {
-  byId("routes").hidden = true; // It would want the key too, and a link cannot tell it.
+  byId("routes").hidden = true; // They want the key too.
   const field = el("input", { type: "password", id: "key", autocomplete: "off" });
   const use = (event) => {
     event.preventDefault();
@@ -294,6 +299,16 @@ byId("form").addEventListener("submit", async (event) => {
   await predict();
   // On a phone the predictions stand below the form.
   if (byId("results").getBoundingClientRect().top > innerHeight - 80) byId("results").scrollIntoView();
+});
+byId("routes").addEventListener("click", async (event) => {
+  if (!state.key) return;
+  event.preventDefault(); // A link cannot tell the key.
+  try {
+    const answer = await send("docs");
+    location.assign(URL.createObjectURL(await answer.blob()));
+  } catch (error) {
+    problem(error, start);
+  }
 });
 byId("words").addEventListener("change", predict);
 byId("model").addEventListener("change", useModel);

@@ -13,7 +13,7 @@ export function requestsOf(inputs, { model, tasks, chosen }) {
   const ranked = inputs.candidates.length ? chosen.filter((name) => tasks[name].type === "ranking") : [];
   const lacking = {};
   for (const name of chosen) {
-    const lack = ranked.includes(name) ? null : lackOf(tasks[name].type, inputs);
+    const lack = ranked.includes(name) ? null : lackOf(tasks[name], inputs);
     if (lack) lacking[name] = lack;
   }
   const plain = chosen.filter((name) => !lacking[name] && !ranked.includes(name));
@@ -27,10 +27,10 @@ export function requestsOf(inputs, { model, tasks, chosen }) {
   return { requests, lacking };
 }
 
-function lackOf(type, { pair, options }) {
-  if (type === "multiple_choice" && options.length < 2) return "options, two or more";
-  if (type === "ranking" && !pair) return "candidates, or a second text";
-  return ["span", "similarity"].includes(type) && !pair ? "a second text" : null;
+function lackOf({ type, needs }, { pair, options }) {
+  if (needs.includes("options") && options.length < 2) return "options, two or more";
+  if (!needs.includes("pair") || pair) return null;
+  return type === "ranking" ? "candidates, or a second text" : "a second text";
 }
 
 function body(model, inputs, tasks) {
