@@ -160,3 +160,85 @@ def test_a_request_that_makes_its_batch_fail_harms_no_other(batcher: Batcher) ->
     assert [isinstance(one, RuntimeError) for one in found] == [False, False, True, False]
     assert found[3][0] == [6]
     assert batcher.queue.tokens == 0
+
+
+def test_a_request_that_is_not_read_yet_is_counted_by_its_bytes() -> None:
+    batcher, work = Batcher(10, Limits(queue_requests=8)), Echo()
+    reading = threading.Event()
+
+    class Slow(Echo):
+        def read(self, given: list[int]) -> Any:
+            assert reading.wait(10)
+            return super().read(given)
+
+    async def main() -> None:
+        first = asyncio.ensure_future(batcher.submit(Slow(), [9], size=100))
+        await asyncio.sleep(0)
+        assert batcher.waiting >= 10
+        with pytest.raises(Busy):
+            await batcher.submit(work, [1], size=10)
+        reading.set()
+        await first
+        assert batcher.waiting == 0
+        assert (await batcher.submit(work, [1], size=10))[0] == [2]
+
+    batcher.start()
+    asyncio.run(main())
+    batcher.stop()
+
+
+def test_a_small_request_is_read_while_a_large_one_is() -> None:
+    batcher, reading = Batcher(10, Limits()), threading.Event()
+
+    class Slow(Echo):
+        def read(self, given: list[int]) -> Any:
+            assert reading.wait(10)
+            return super().read(given)
+
+    async def main() -> None:
+        batcher._density = 0.0  # so that nobody is turned away
+        large = asyncio.ensure_future(batcher.submit(Slow(), [1], size=1_000_000))
+        await asyncio.sleep(0)
+        assert (await batcher.submit(Echo(), [2], size=10))[0] == [4]
+        reading.set()
+        await large
+
+    batcher.start()
+    asyncio.run(main())
+    batcher.stop()
+
+
+def test_batches_are_computed_side_by_side_in_lanes() -> None:
+    together = threading.Barrier(2)
+
+    class Both(Echo):
+        def compute(self, rows: Sequence[tuple[Any, int]]) -> None:
+            together.wait(10)  # breaks where the two batches come one after the other
+            super().compute(rows)
+
+    async def main() -> list[Any]:
+        work = Both()
+        return await asyncio.gather(*(batcher.submit(work, [6]) for _ in range(2)))
+
+    batcher = Batcher(10, Limits(), lanes=2)
+    batcher.start()
+    assert [answer for answer, _ in asyncio.run(main())] == [[12], [12]]
+    batcher.stop()
+
+
+def test_speed_is_not_what_lies_between_two_batches_that_end_side_by_side() -> None:
+    batcher = Batcher(10, Limits(), lanes=2)
+
+    class Timed(Echo):
+        def compute(self, rows: Sequence[tuple[Any, int]]) -> None:
+            threading.Event().wait(0.05)
+            super().compute(rows)
+
+    async def main() -> None:
+        work = Timed()
+        await asyncio.gather(*(batcher.submit(work, [10]) for _ in range(20)))
+
+    batcher.start()
+    asyncio.run(main())
+    batcher.stop()
+    assert batcher.rate < 2 * 10 / 0.05 * 1.5

@@ -109,8 +109,9 @@ class Batcher:
         self.queue = FairQueue(budget)
         self.inside = 0
         """Requests that were let in and have no answer yet."""
-        self.rate = 0.0
-        """Tokens a second while there was work, smoothed over the last batches."""
+        self._worked = 0.0, 0.0
+        """Tokens, and seconds while there was work, smoothed over the last batches. Not their ratio: where two batches
+        end side by side, the time between them says nothing."""
         self._reading = 0
         """Bytes of requests that were let in and are not read yet."""
         self._density = DENSITY
@@ -141,6 +142,12 @@ class Batcher:
         self._reader.shutdown(wait=True)
         self._large_reader.shutdown(wait=True)
         self._teller.shutdown(wait=True)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second while there was work."""
+        tokens, seconds = self._worked
+        return tokens / seconds if seconds else 0.0
 
     @property
     def bound(self) -> int:
@@ -203,8 +210,8 @@ class Batcher:
             return await asyncio.wrap_future(request.done), stages
         ticket = Ticket(work.key, sizes, request)
         with self._ready:
-            if self.queue.tokens + stages.tokens > max(self.bound, self.limits.max_tokens):
-                raise self.busy()
+            if self.queue.tokens + stages.tokens > 2 * max(self.bound, self.limits.max_tokens):
+                raise self.busy()  # the estimate was wrong by far
             self.queue.add(ticket)
             self._ready.notify()
         try:
@@ -247,9 +254,11 @@ class Batcher:
         # From the end of the last batch, if this one waited by then: what is between batches counts too.
         finished = []
         with self._ready:
-            speed = tokens / max(ended - max(self._last, first.queued), 1e-6)
+            seconds = max(ended - max(self._last, first.queued), 1e-6)
             self._last = ended
-            self.rate = speed if not self.rate else (1 - SMOOTHING) * self.rate + SMOOTHING * speed
+            share = SMOOTHING if self.rate else 1.0
+            before, spent = self._worked
+            self._worked = before + share * (tokens - before), spent + share * (seconds - spent)
             for ticket, _ in rows:
                 ticket.left -= 1
                 if ticket.left == 0 and not ticket.dropped:

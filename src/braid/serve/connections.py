@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,8 +19,13 @@ STRIDE = 262_144
 """Bytes of such a body that earn its client as much time again."""
 
 
-def protocol(limits: Limits) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol with these limits."""
+TurnedAway = Callable[[MutableMapping[str, Any]], bytes | None]
+"""A request's scope -> the whole answer, where it is turned away at the door; else None."""
+
+
+def protocol(limits: Limits, turned_away: TurnedAway = lambda scope: None) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol with these limits. *turned_away* is asked as soon as a request's head is there: such an answer
+    costs neither a task nor the body's reading."""
 
     class Connection(HttpToolsProtocol):
         """One connection."""
@@ -64,6 +70,16 @@ def protocol(limits: Limits) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             self._rest()
             super().on_message_complete()
+
+        def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+            plain = cycle.keep_alive and not cycle.waiting_for_100_continue and not self.pipeline
+            answer = turned_away(cycle.scope) if plain else None
+            if answer is None:
+                super()._start_asgi_task(cycle, app)
+                return
+            cycle.response_started = cycle.response_complete = True
+            self.transport.write(answer)
+            cycle.on_response()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()

@@ -90,8 +90,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        asked = headers.get(b"x-request-id", b"")
-        trace = Trace(asked.decode() if IDENTITY.fullmatch(asked) else secrets.token_hex(8))
+        trace = Trace(_identity(headers))
         scope["braid"] = trace
 
         async def answer(message: Message) -> None:
@@ -115,20 +114,42 @@ class Gate:
             self._note(scope, trace)
 
     def _refused(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, bytes, dict[str, str]] | None:
-        if self._key is not None and path not in OPEN and not path.startswith(PAGE):
-            given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-            if not hmac.compare_digest(given, self._key):
-                self.metrics.rejected.labels("key").inc()
-                message = "this server wants its key: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-                if path == "/docs":
-                    message += "; in a browser, open the page at /, give it the key, and follow its link"
-                return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.options.limits.max_bytes:
+        if path not in OPEN and not path.startswith(PAGE) and not self._knows(headers):
+            self.metrics.rejected.labels("key").inc()
+            message = "this server wants its key: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            if path == "/docs":
+                message += "; in a browser, open the page at /, give it the key, and follow its link"
+            return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
+        if not self._fits(headers):
             return self.too_large()
         if path in QUEUED and self.batcher.full:
             return self.busy()
         return None
+
+    def _knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        if self._key is None:
+            return True
+        given = headers.get(b"x-api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return hmac.compare_digest(given, self._key)
+
+    def _fits(self, headers: Mapping[bytes, bytes]) -> bool:
+        length = headers.get(b"content-length", b"0")
+        return length.isdigit() and int(length) <= self.options.limits.max_bytes
+
+    def turned_away(self, scope: MutableMapping[str, Any]) -> bytes | None:
+        """What a full queue answers, as bytes for the wire, for a connection that asks as soon as it has a request's
+        head: in an overload most requests end here. None: this request is not turned away (or not for that)."""
+        if scope["path"] not in QUEUED or scope["method"] != "POST" or self.draining or not self.batcher.full:
+            return None
+        headers = dict(scope["headers"])
+        if not self._knows(headers) or not self._fits(headers):
+            return None
+        trace = Trace(_identity(headers), status=429)
+        _, body, more = self.busy()
+        fields = {**_fields(body, more), "x-request-id": trace.request_id}
+        self._note(scope, trace)
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"HTTP/1.1 429 Too Many Requests\r\n{head}\r\n".encode() + body
 
     def busy(self) -> tuple[int, bytes, dict[str, str]]:
         """What a full queue answers."""
@@ -176,9 +197,17 @@ class Gate:
             print(f"{client} {scope['method']} {shown} {trace.status} {milliseconds} ms {said}", file=sys.stderr)
 
 
+def _identity(headers: Mapping[bytes, bytes]) -> str:
+    asked = headers.get(b"x-request-id", b"")
+    return asked.decode() if IDENTITY.fullmatch(asked) else secrets.token_hex(8)
+
+
+def _fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    return {"content-type": "application/json", "content-length": str(len(body)), **headers}
+
+
 async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    fields = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    encoded = [(key.encode(), value.encode()) for key, value in fields.items()]
+    encoded = [(key.encode(), value.encode()) for key, value in _fields(body, headers).items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})
 

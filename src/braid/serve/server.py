@@ -60,7 +60,7 @@ def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any
     config = uvicorn.Config(
         gate,
         interface="asgi3",
-        http=protocol(options.limits),
+        http=protocol(options.limits, gate.turned_away),
         ws="none",
         lifespan="off",
         log_config=None,
