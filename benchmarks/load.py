@@ -7,8 +7,10 @@ whatever the server does (Poisson arrivals). `probe`: as `open`, but in a proces
 else, so that what it measures is the server's delay and not the client's own. Each body is a line of FILE.
 
 Prints one line of JSON: how many answers of each status, requests a second that were answered with 200, percentiles in
-milliseconds, how late requests began (`late_p99`, ms: the client's own delay), connections that were refused, requests
-that were sent and got no answer (`lost`), and those for which no connection was free (`skipped`).
+milliseconds (of all, and `later`: of those that began after the first quarter of the time, when the connections of open
+load are there and the server's queue has filled), how late requests began (`late_p99`, ms: the client's own delay),
+connections that were refused, requests that were sent and got no answer (`lost`), and those for which no connection was
+free (`skipped`).
 """
 
 from __future__ import annotations
@@ -75,13 +77,15 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """One run of load. *times*: status -> seconds of each answer; *late*: seconds by which requests began late."""
+    """One run of load. *times*: status -> when each request began, and seconds until its answer; *late*: seconds by
+    which requests began late."""
 
     def __init__(self, port: int, bodies: list[bytes], path: str) -> None:
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
         self.messages = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
         self.port = port
-        self.times: dict[int, list[float]] = {}
+        self.began = time.perf_counter()
+        self.times: dict[int, list[tuple[float, float]]] = {}
         self.late: list[float] = []
         self.refused = self.lost = self.skipped = 0
         self.idle: list[Connection] = []
@@ -107,14 +111,14 @@ class Load:
             if fresh:
                 self.lost += 1
                 return None
-        self.times.setdefault(status, []).append(time.perf_counter() - began)
+        self.times.setdefault(status, []).append((began - self.began, time.perf_counter() - began))
         if connection.open:
             self.idle.append(connection)
         return status
 
     async def closed(self, clients: int, seconds: float) -> float:
         """Seconds that it took."""
-        began = time.perf_counter()
+        self.began = began = time.perf_counter()
 
         async def client(start: int) -> None:
             number = start
@@ -131,7 +135,8 @@ class Load:
 
     async def opened(self, rate: float, seconds: float) -> float:
         """Seconds until the last answer."""
-        draw, began, at, number = random.Random(1), time.perf_counter(), 0.0, 0
+        draw, at, number = random.Random(1), 0.0, 0
+        self.began = began = time.perf_counter()
         tasks: set[asyncio.Task[Any]] = set()
         while at < seconds:
             at += draw.expovariate(rate)
@@ -151,14 +156,16 @@ class Load:
             await asyncio.wait(tasks, timeout=60)
         return time.perf_counter() - began
 
-    def found(self, seconds: float) -> dict[str, Any]:
-        """The figures."""
+    def found(self, seconds: float, asked: float) -> dict[str, Any]:
+        """The figures. *seconds*: how long it took; *asked*: how long it was asked to take."""
         out: dict[str, Any] = {"seconds": round(seconds, 2), "statuses": {k: len(v) for k, v in self.times.items()}}
         out["rate"] = round(len(self.times.get(200, ())) / seconds, 2)
         for status, times in sorted(self.times.items()):
-            times.sort()
-            out[f"p50_{status}"] = round(1000 * times[len(times) // 2], 2)
-            out[f"p99_{status}"] = round(1000 * times[int(0.99 * len(times))], 2)
+            for name, since in (("", 0.0), ("later_", asked / 4)):
+                chosen = sorted(taken for at, taken in times if at >= since)
+                if chosen:
+                    out[f"{name}p50_{status}"] = round(1000 * chosen[len(chosen) // 2], 2)
+                    out[f"{name}p99_{status}"] = round(1000 * chosen[int(0.99 * len(chosen))], 2)
         if self.late:
             out["late_p99"] = round(1000 * sorted(self.late)[int(0.99 * len(self.late))], 2)
         return out | {"refused": self.refused, "lost": self.lost, "skipped": self.skipped}
@@ -192,7 +199,7 @@ def main() -> None:
         seconds = run(load.closed(int(options.amount), options.seconds))
     else:
         seconds = run(load.opened(options.amount, options.seconds))
-    print(json.dumps(load.found(seconds)), flush=True)
+    print(json.dumps(load.found(seconds, options.seconds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -187,8 +187,10 @@ def measure(options: argparse.Namespace, n: int) -> dict[str, Any]:
         "goodput": round(over["rate"] / best["rate"], 3),
         "p50_429": over.get("p50_429"),
         "p99_429": over.get("p99_429"),
+        "later_p99_429": over.get("later_p99_429"),
         "probe_p50_429": probe.get("p50_429"),
         "probe_p99_429": probe.get("p99_429"),
+        "probe_later_p99_429": probe.get("later_p99_429"),
         "errors_5xx": sum(
             k for found in (best, half, over, probe, ended) for s, k in found["statuses"].items() if s >= "500"
         ),

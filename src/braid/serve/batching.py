@@ -23,8 +23,10 @@ from braid.serve.limits import Limits
 
 LARGE = 65_536
 """Bytes of a body from which on it is read by the other thread, so that no small one waits behind it."""
-SLICE = 8
+SLICE = 4
 """Requests that are told before others may go on: who waits for the interpreter is the event loop."""
+PAUSE = 1e-5
+"""Seconds between two such slices: without any, who gives the interpreter away has it back before others wake up."""
 LESS_URGENT = 5
 """Niceness of computing: the event loop, which needs a core for a moment, should not wait for one."""
 FLOOR = 1
@@ -283,7 +285,7 @@ class Batcher:
         """The telling thread."""
         for first in range(0, len(requests), SLICE):
             self._tell_slice(requests[first : first + SLICE])
-            time.sleep(0)
+            time.sleep(PAUSE)
 
     def _tell_slice(self, requests: list[Any]) -> None:
         began = time.perf_counter()
