@@ -234,6 +234,7 @@ def test_a_server_with_a_key_and_two_models(open_page: Any, run: Path) -> None:
     with served(f"one={run}", f"two={run}", BRAID_API_KEY="a key") as address:
         page = open_page(address, wait="#key")
         assert "key" in page.locator("#problem").inner_text()
+        assert not page.is_visible("#routes")
         page.fill("#key", "another")
         page.keyboard.press("Enter")
         page.fill("#key", "a key")
@@ -247,6 +248,9 @@ def test_a_server_with_a_key_and_two_models(open_page: Any, run: Path) -> None:
         for code in ("#curl", "#python"):
             assert "BRAID_API_KEY" in page.locator(code).inner_text()
             assert "a key" not in page.locator(code).inner_text()
+        page.click("#routes")
+        page.wait_for_url(lambda url: url.startswith("blob:"))
+        assert "POST /predict" in page.inner_text("body")
 
 
 def test_what_the_server_refuses_is_said_and_can_be_tried_again(open_page: Any, wrong: list[str]) -> None:
