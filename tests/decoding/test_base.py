@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import tiny
 from braid.config.families import TaskConfig
 from braid.data.example import Example
 from braid.data.windows import units_of
-from braid.decoding.base import Need, restored
+from braid.decoding.base import Need, Prediction, restored
 from braid.errors import BraidError
 from braid.tasks.base import Head, LabelledTask
 
@@ -114,3 +115,12 @@ for kind in sys.argv[1:]:
 assert not {"torch", "transformers"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script, *kinds], check=True)
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_a_prediction_is_written_as_asdict_would(kind: str, options: dict[str, Any]) -> None:
+    head, examples, units, logits = made(kind, options)
+    for prediction in head.decode(logits, examples, units):
+        if type(prediction).to_json is Prediction.to_json:
+            assert prediction.to_json() == asdict(prediction)
+        assert json.loads(json.dumps(prediction.to_json())) == prediction.to_json()

@@ -102,7 +102,13 @@ def test_words_are_divided_as_the_server_divides_them(shared_page: Any) -> None:
 
 def test_nothing_that_a_user_or_a_model_says_is_run(open_page: Any) -> None:
     evil = '<img src=x onerror="window.run=1"><script>window.run=1</script>'
-    facts = {"labels": [evil], "metric": evil, "predicts": True, "needs": ["pair", "options"], "example": {"text": evil}}
+    facts = {
+        "labels": [evil],
+        "metric": evil,
+        "predicts": True,
+        "needs": ["pair", "options"],
+        "example": {"text": evil},
+    }
     tasks = {f"{kind} {evil}": {"type": kind, **facts} for kind in (*TYPES, evil)}
     span = {"start": 0, "end": 4, "text": evil, "label": evil, "score": 0.5}
     everything = {
