@@ -120,6 +120,8 @@ assert not {"torch", "transformers"} & set(sys.modules)
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_a_prediction_is_written_as_asdict_would(kind: str, options: dict[str, Any]) -> None:
     head, examples, units, logits = made(kind, options)
+    if type(head).decode is not Head.decode:
+        pytest.skip("it writes its answers itself")
     for prediction in head.decode(logits, examples, units):
         if type(prediction).to_json is Prediction.to_json:
             assert prediction.to_json() == asdict(prediction)

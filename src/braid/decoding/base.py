@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, Self
@@ -24,6 +23,10 @@ Together = Literal["row", "example", "query"]
 """What belongs together: nothing but the row, all rows of an example, or all rows of all examples with one query."""
 
 
+PLAIN = (str, int, float, dict, type(None))
+"""What is written as it is; most parts are."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a task says of one text. Each task type defines its own; labels are strings, never ids."""
@@ -35,18 +38,14 @@ class Prediction:
 
 def _written(value: Any) -> dict[str, Any]:
     """As `dataclasses.asdict`, which takes many times as long: it copies every list deeply."""
-    out = {name: getattr(value, name) for name in _names(type(value))}
+    out = dict(vars(value))
     for name, part in out.items():
-        if isinstance(part, list) and part and is_dataclass(part[0]):
-            out[name] = [_written(each) for each in part]
-        elif is_dataclass(part):
+        if isinstance(part, list):
+            if part and is_dataclass(part[0]):
+                out[name] = [_written(each) for each in part]
+        elif not isinstance(part, PLAIN) and is_dataclass(part):
             out[name] = _written(part)
     return out
-
-
-@cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
 
 
 @dataclass(frozen=True)
