@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from braid.checkpoint import files
 from braid.checkpoint.saver import Saver
 from braid.checkpoint.state import Progress, load_state, newest_state, read_progress, state_writer
 from braid.errors import RunDirectoryError
@@ -97,7 +96,7 @@ def test_a_full_disk_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: py
     def full(*given: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(RunDirectoryError, match=r"the disk is full: weights.safetensors needs 0\.0 MB, .* MB are free"):
         save(tmp_path, 2)
     assert newest_state(tmp_path) == tmp_path / "state" / "step-1"

@@ -144,3 +144,17 @@ def test_connections_with_wishes_of_their_own_get_the_same_answer(more: bytes) -
     assert wire.statuses()[-1] == 429
     assert json.loads(wire.written.rpartition(b"\r\n\r\n")[2])["error"]["type"] == "busy"
     assert wire.closed == (more == b"connection: close\r\n")
+
+
+def test_a_head_that_comes_at_once_with_a_large_body_is_no_large_head() -> None:
+    body = b'{"text":"' + b"a" * 200_000 + b'"}'
+    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body)
+    for sent in ([head + body], [head[:20], head[20:] + body], [head + body + head, body]):
+        wire, _, seen = answered(*sent, full=False)
+        assert not wire.closed
+        assert seen == ["/predict"] * b"".join(sent).count(b"POST")
+
+
+def test_a_head_without_end_ends_the_connection() -> None:
+    for sent in ([b"GET / HTTP/1.1\r\nx: " + b"a" * 80_000], [b"GET / HTTP/1.1\r\nx: ", *[b"a" * 1000] * 80]):
+        assert answered(*sent)[0].closed

@@ -12,6 +12,8 @@ from braid.serve.limits import Limits
 
 HEAD = 65_536
 """Bytes that a request's head may have."""
+PIECE = 8_192
+"""Bytes of a head that are parsed at a time; it may be longer than `HEAD` by so many."""
 DISCARD = 64_000_000
 """Bytes of a body that are read and thrown away once its request was answered (with 413, say), so that the client
 comes to read the answer."""
@@ -49,11 +51,16 @@ def protocol(limits: Limits, turned_away: TurnedAway = lambda scope: None) -> ty
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            self._received += len(data)
-            if self._received > (HEAD if self._heading else limits.max_bytes + DISCARD):
-                self.transport.abort()
-                return
-            super().data_received(data)
+            # What comes at once may be a head with much of its body: the parser says where the one ends.
+            given = memoryview(data)
+            while given:
+                piece = given[:PIECE] if self._heading else given
+                given = given[len(piece) :]
+                self._received += len(piece)
+                super().data_received(bytes(piece))
+                if self._received > (HEAD if self._heading else limits.max_bytes + DISCARD):
+                    self.transport.abort()
+                    return
             if self._leftover and self._patience is not None and self._received - self._minded > STRIDE:
                 self._mind()
 
