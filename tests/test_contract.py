@@ -28,7 +28,6 @@ from braid.data.windows import units_of
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.errors import BraidError
 from braid.model.evaluate import evaluate
-from braid.model.inference import infer
 from braid.model.network import BraidModel
 from braid.tasks.base import LabelledTask
 from braid.tasks.text import TextTask
@@ -134,7 +133,7 @@ def test_saved_and_loaded_it_predicts_the_same(setup: Setup, tmp_path: Path) -> 
     sha = save_encoder(tmp_path, setup.model.encoder, config, setup.tokenizer, max_length=48, stride=12)
     save_tasks(tmp_path, setup.model, sha)
     loaded = load_model(tmp_path)
-    before, after = infer(setup.model, [setup.group]), infer(loaded.network, [setup.group])
+    before, after = tiny.infer(setup.model, [setup.group]), tiny.infer(loaded.network, [setup.group])
     assert before == after
     assert loaded.tokenizer.sha256 == setup.tokenizer.sha256
 
@@ -184,7 +183,7 @@ def test_answers_are_compared_row_by_row(setup: Setup) -> None:
 
 def test_meters_of_parts_merge_into_the_meter_of_all(setup: Setup) -> None:
     spec = setup.spec
-    predictions = infer(setup.model, [setup.group])[0, setup.name]
+    predictions = tiny.infer(setup.model, [setup.group])[0, setup.name]
     whole, left, right = (spec.task.meter(spec.facts) for _ in range(3))
     for number, (prediction, example) in enumerate(zip(predictions, setup.examples, strict=True)):
         gold = spec.task.gold(example.labels[setup.name], example, units_of(example, setup.group.units), spec.facts)
@@ -201,9 +200,9 @@ def test_a_long_text_is_read_whole_or_cut_and_counted(setup: Setup) -> None:
     ]
     group = tiny.group_of(setup.specs, examples, setup.tokenizer)
     bare = GroupData(group.tasks, examples, group.rows, group.units)
-    predictions = infer(setup.model, [bare])[0, setup.name]
+    predictions = tiny.infer(setup.model, [bare])[0, setup.name]
     assert len(predictions) == len(examples)
-    assert (group.truncated() == 0) is setup.spec.task.merges_windows
+    assert (group.truncated() == 0) is (setup.spec.task.layout == "windows")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from braid.data.vocabularies import train_wordpiece
 from braid.data.windows import WindowOptions, common_layout
 from braid.encoders.base import Encoder, EncoderVariant
 from braid.model.corpora import text_facts
+from braid.model.inference import answers
 from braid.model.network import BraidModel, TaskSpec
 from braid.tasks.base import LabelledTask, Task
 from braid.tasks.text import TextTask
@@ -161,3 +162,11 @@ def task_losses(model: BraidModel, batch: Batch, logits: Mapping[str, Tensor]) -
 def loss_scales(batches: Sequence[Batch], weights: Mapping[str, float], normalise: Any) -> dict[str, float]:
     """What training multiplies the summed losses of one global batch by."""
     return scales_of(count(batches, list(weights)), weights, normalise)
+
+
+def infer(model: BraidModel, groups: Sequence[GroupData], **options: Any) -> dict[tuple[int, str], list[Any]]:
+    """Predictions of every group's tasks: (group, task) -> one for each example of the group."""
+    return {
+        key: list(model.head(key[1]).decode(found.values, found.examples, found.units))
+        for key, found in answers(model, groups, **options).items()
+    }

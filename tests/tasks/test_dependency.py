@@ -15,7 +15,6 @@ from braid.data.packing import pack, pack_targets
 from braid.data.units import join_words
 from braid.decoding.trees import find_cycle
 from braid.errors import LabelError
-from braid.model.inference import infer
 from braid.nn.losses import IGNORED
 from braid.tasks.base import Hidden
 from braid.tasks.dependency import Dependency, Tree, check_tree, read_tree
@@ -270,7 +269,7 @@ def test_tags_and_trees_of_one_sentence_share_a_row():
     long = [
         replace(example, words=example.words * 6, text=" ".join(example.words * 6), labels={}) for example in examples
     ]
-    found = infer(model, [tiny.group_of(specs, long, tokenizer, max_length=12)])
+    found = tiny.infer(model, [tiny.group_of(specs, long, tokenizer, max_length=12)])
     for example, tags, tree in zip(long, found[0, "pos"], found[0, "tree"], strict=True):
         assert len(tags.tags) == len(tree.heads) == len(tree.relations) == len(example.words)
         assert find_cycle(np.array([0, *tree.heads])) is None

@@ -15,7 +15,6 @@ from braid.data.groups import make_batch
 from braid.data.packing import pack_ids, pack_targets
 from braid.errors import BraidError, DataError, LabelError, SkippedLabelError
 from braid.model.evaluate import evaluate
-from braid.model.inference import infer
 from braid.model.network import BraidModel, TaskSpec
 from braid.nn.generate import Request, beam_search
 from braid.tasks.base import Hidden
@@ -238,10 +237,10 @@ def with_options(model, **options):
 def test_what_is_written_does_not_hang_on_the_batch(options, monkeypatch):
     model, group = small()
     model = with_options(model, **options)
-    together = infer(model, [group])[0, "t"]
+    together = tiny.infer(model, [group])[0, "t"]
     assert all(isinstance(found, Generated) and found.score < 0 for found in together)
     monkeypatch.setattr("braid.tasks.seq2seq.GENERATION_FLOATS", 1)
-    alone = infer(model, [group], batch_tokens=1)[0, "t"]
+    alone = tiny.infer(model, [group], batch_tokens=1)[0, "t"]
     assert [found.text for found in together] == [found.text for found in alone]
     assert [found.score for found in together] == pytest.approx([found.score for found in alone], abs=1e-5)
 
@@ -249,13 +248,13 @@ def test_what_is_written_does_not_hang_on_the_batch(options, monkeypatch):
 def test_samples_are_fixed_by_the_seed():
     (model, group), texts = small(), {}
     for seed in (1, 2):
-        draws = [infer(with_options(model, sample=True, seed=seed), [group])[0, "t"] for _ in range(2)]
+        draws = [tiny.infer(with_options(model, sample=True, seed=seed), [group])[0, "t"] for _ in range(2)]
         assert draws[0] == draws[1]
         texts[seed] = [found.text for found in draws[0]]
     assert texts[1] != texts[2]
     assert len(set(texts[1])) == len(texts[1])
-    cold = infer(with_options(model, sample=True, temperature=1e-4), [group])[0, "t"]
-    assert cold == infer(with_options(model, beam=1), [group])[0, "t"]
+    cold = tiny.infer(with_options(model, sample=True, temperature=1e-4), [group])[0, "t"]
+    assert cold == tiny.infer(with_options(model, beam=1), [group])[0, "t"]
 
 
 def test_the_score_is_the_mean_log_probability_of_what_was_written():

@@ -16,7 +16,8 @@ from braid.data.example import Example
 from braid.data.groups import GroupData
 from braid.errors import DataError, LabelError, Problem, SkippedLabelError
 from braid.metrics.meter import Meter
-from braid.model.inference import Answers, Precision, answers, batches
+from braid.model.answers import Answers
+from braid.model.inference import Precision, answers, batches
 from braid.model.network import BraidModel, TaskSpec
 from braid.model.precision import autocast, inference_tokens
 from braid.parallel.world import ALONE, World

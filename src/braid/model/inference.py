@@ -1,32 +1,22 @@
-"""Rows through the model: batches by token budget, logits back to their examples, windows merged, decoded."""
+"""Rows through the model: batches by token budget, logits back to their examples, windows merged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from braid.data.batch import Batch
 from braid.data.changes import Draw
 from braid.data.groups import GroupData, make_batch
-from braid.model.answers import Answers as Answers
-from braid.model.answers import Piece, by_length, collected, pieces, wanted
+from braid.model.answers import Answers, Piece, by_length, collected, pieces, wanted
 from braid.model.network import BraidModel
 from braid.model.precision import autocast, inference_tokens
 from braid.parallel.world import ALONE, World
 
 Precision = Literal["fp32", "bf16"]
-
-
-def infer(model: BraidModel, groups: Sequence[GroupData], **options: Any) -> dict[tuple[int, str], list[Any]]:
-    """Predictions of every group's tasks: (group, task) -> one `Prediction` per example of the group. Options as for
-    `answers`."""
-    return {
-        key: list(model.head(key[1]).decode(found.values, found.examples, found.units))
-        for key, found in answers(model, groups, **options).items()
-    }
 
 
 def answers(

@@ -19,8 +19,9 @@ from braid.data.example import Example
 from braid.data.groups import GroupData
 from braid.decoding.base import Intake
 from braid.errors import BraidError
+from braid.model.answers import Answers
 from braid.model.evaluate import Scores, evaluate
-from braid.model.inference import Answers, answers
+from braid.model.inference import answers
 from braid.model.memory import keep_freed_memory
 from braid.model.network import TaskSpec
 from braid.model.precision import device_of, inference_tokens, resolve

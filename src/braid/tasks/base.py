@@ -122,6 +122,11 @@ class Head(nn.Module, ABC):
         """Set what is not learned by gradients (thresholds; buffers of the head, saved with it) so that dev labels
         come out best, as `Decoder.tuned` does. Called before each evaluation on dev where `tunes`; `golds` as the meter
         gets them."""
+        self.take(self.decoding().tuned(logits, golds, examples, units))
+
+    def take(self, tuned: Any) -> None:
+        """Keep in the head's buffers what was set in a decoder of its own. Default: nothing is ever set."""
+        return None
 
 
 class Task(TaskConfig, ABC):
@@ -143,11 +148,6 @@ class Task(TaskConfig, ABC):
 
     hub_task: ClassVar[str] = ""
     """What the Hugging Face hub calls such tasks; empty: it has no word for them."""
-
-    @property
-    def merges_windows(self) -> bool:
-        """Whether long texts are read in overlapping windows and merged; else they are truncated, counted."""
-        return self.layout == "windows"
 
     @property
     def unit_kind(self) -> UnitKind | Literal["auto"]:

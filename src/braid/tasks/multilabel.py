@@ -6,7 +6,7 @@ Shape legend: R rows that carry labels, n dev rows, D hidden size, C labels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -193,16 +193,9 @@ class MultilabelHead(Head):
         """Of the probability of every label, the mean over labels; summed over rows."""
         return binary_divergence(first, second).mean(dim=1).sum()
 
-    def tune(
-        self,
-        logits: Sequence[np.ndarray],
-        golds: Sequence[Any],
-        examples: Sequence[Example],
-        units: Sequence[np.ndarray],
-    ) -> None:
-        """Each label's threshold by its own F1 on the dev data; 0.5 for labels that no dev row has."""
-        found = self.decoding().tuned(logits, golds, examples, units)
-        self.threshold_C.copy_(torch.from_numpy(found.threshold_C))
+    def take(self, tuned: MultilabelDecoder) -> None:
+        """The thresholds."""
+        self.threshold_C.copy_(torch.from_numpy(tuned.threshold_C))
 
     def decoding(self) -> MultilabelDecoder:
         """By sigmoid and thresholds."""

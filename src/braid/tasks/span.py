@@ -300,12 +300,6 @@ class SpanHead(Head):
         threshold = self.null_threshold.item()
         return SpanDecoder(self.longest, self.n_best, self.no_answer, self.scorer, threshold)
 
-    def tune(
-        self,
-        logits: Sequence[np.ndarray],
-        golds: Sequence[Sequence[str]],
-        examples: Sequence[Example],
-        units: Sequence[np.ndarray],
-    ) -> None:
-        """Set the threshold that makes F1 highest."""
-        self.null_threshold.fill_(self.decoding().tuned(logits, golds, examples, units).null_threshold)
+    def take(self, tuned: SpanDecoder) -> None:
+        """The threshold."""
+        self.null_threshold.fill_(tuned.null_threshold)
