@@ -181,7 +181,7 @@ def test_int8_reports_every_figure(small_run: Path, tmp_path: Path) -> None:
     model = onnx.load(str(tmp_path / "small8" / "model.onnx"))
     products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
     assert len(products) == 2 * 4, "four products of each layer, and none of the heads"
-    scales = [tensor for tensor in model.graph.initializer if tensor.name.endswith("qkv.weight_scale")]
+    scales = [tensor for tensor in model.graph.initializer if tensor.name.endswith("qkv.weight.turned_scale")]
     assert scales
     assert all(list(tensor.dims) == [96] for tensor in scales), "a scale for each output"
 

@@ -95,6 +95,7 @@ def write_int8(source: Path, target: Path) -> list[str]:
     graph = model.graph
     # The exporter's notes on shapes are of weights that have been turned since.
     del graph.value_info[:]
+    _turn(graph)
     weights = {tensor.name for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
     heads = [node.name for node in products if _of_head(node)]
@@ -111,6 +112,30 @@ def write_int8(source: Path, target: Path) -> list[str]:
             extra_options={"MatMulConstBOnly": True},
         )
     return [name for node in products if node.name not in heads for name in node.input if name in weights]
+
+
+def _turn(graph: Any) -> None:
+    """Give every Gemm its weight as MatMul wants it. What quantises would turn a weight once for each of its uses, and
+    layers may share one (ALBERT's do, and the steps of an answer network)."""
+    from onnx import numpy_helper
+
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    turned: dict[str, str] = {}
+    for node in graph.node:
+        attribute = next((one for one in node.attribute if one.name == "transB" and one.i == 1), None)
+        if node.op_type != "Gemm" or attribute is None or node.input[1] not in weights:
+            continue
+        name = node.input[1]
+        if name not in turned:
+            turned[name] = f"{name}.turned"
+            array = numpy_helper.to_array(weights[name]).T.copy()
+            graph.initializer.append(numpy_helper.from_array(array, turned[name]))
+        node.input[1] = turned[name]
+        attribute.i = 0
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _of_head(node: Any) -> bool:
