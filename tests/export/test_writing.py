@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from braid.export.writing import write_int8
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper
-
-from braid.export.writing import write_int8
+helper, numpy_helper, FLOAT = onnx.helper, onnx.numpy_helper, onnx.TensorProto.FLOAT
 
 
 @pytest.mark.parametrize("uses", [1, 2, 3])
@@ -24,19 +24,19 @@ def test_a_weight_that_layers_share_stays_itself(uses: int, of: str, tmp_path: P
     names = ["x", *(f"y{number}" for number in range(uses))]
     nodes = [
         helper.make_node("Gemm", [before, f"{of}.weight", "b"], [after], name=f"layer_{after}", transB=1)
-        for before, after in zip(names[:-1], names[1:], strict=True)
+        for before, after in pairwise(names)
     ]
     nodes.append(helper.make_node("Gather", [f"{of}.weight", "i"], ["rows"]))
     graph = helper.make_graph(
         nodes,
         "layers",
         [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16]),
-            helper.make_tensor_value_info("i", TensorProto.INT64, ["k"]),
+            helper.make_tensor_value_info("x", FLOAT, ["n", 16]),
+            helper.make_tensor_value_info("i", onnx.TensorProto.INT64, ["k"]),
         ],
         [
-            helper.make_tensor_value_info(names[-1], TensorProto.FLOAT, ["n", 16]),
-            helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["k", 16]),
+            helper.make_tensor_value_info(names[-1], FLOAT, ["n", 16]),
+            helper.make_tensor_value_info("rows", FLOAT, ["k", 16]),
         ],
         [numpy_helper.from_array(weight, f"{of}.weight"), numpy_helper.from_array(bias, "b")],
     )
