@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import braid
+from braid.serve.answering import LocalEngine
 from braid.serve.app import create
 from braid.serve.batching import Batcher
 from braid.serve.limits import ServeOptions
@@ -77,7 +78,7 @@ def app_of(run: Path, **options: Any) -> Iterator[tuple[Any, Models, Batcher]]:
     batcher = Batcher(given.batch_tokens or 256, given.limits)
     batcher.start()
     try:
-        yield create(given, models, batcher, Metrics()), models, batcher
+        yield create(given, LocalEngine(given, models, batcher), Metrics()), models, batcher
     finally:
         batcher.stop()
 

@@ -84,19 +84,36 @@ def test_a_request_without_rows_is_answered(batcher: Batcher) -> None:
     assert asyncio.run(batcher.submit(Echo(), []))[0] == []
 
 
-def test_a_full_queue_turns_away_at_once(batcher: Batcher) -> None:
+def test_a_full_queue_says_so_and_when_to_come_again(batcher: Batcher) -> None:
     work = Echo()
 
     async def main() -> None:
         work.held.clear()
         tasks = [asyncio.ensure_future(batcher.submit(work, [10])) for _ in range(8)]
         await asyncio.sleep(0)
-        with pytest.raises(Busy) as told:
-            await batcher.submit(work, [1])
-        assert told.value.seconds >= 1
+        assert batcher.full
+        assert batcher.busy().seconds >= 1
         work.held.set()
         await asyncio.gather(*tasks)
+        assert not batcher.full
         assert (await batcher.submit(work, [1]))[0] == [2]
+
+    asyncio.run(main())
+
+
+def test_who_comes_in_all_the_same_is_turned_away_where_far_too_much_waits(batcher: Batcher) -> None:
+    work = Echo()
+
+    async def main() -> None:
+        work.held.clear()
+        tasks = [asyncio.ensure_future(batcher.submit(work, [100])) for _ in range(3)]
+        await asyncio.to_thread(work.begun.wait, 5)
+        while batcher.queue.tokens < 200:
+            await asyncio.sleep(0.001)
+        with pytest.raises(Busy):
+            await batcher.submit(work, [1])
+        work.held.set()
+        await asyncio.gather(*tasks)
 
     asyncio.run(main())
 
@@ -175,11 +192,11 @@ def test_a_request_that_is_not_read_yet_is_counted_by_its_bytes() -> None:
         first = asyncio.ensure_future(batcher.submit(Slow(), [9], size=100))
         await asyncio.sleep(0)
         assert batcher.waiting >= 10
-        with pytest.raises(Busy):
-            await batcher.submit(work, [1], size=10)
+        assert batcher.full
         reading.set()
         await first
         assert batcher.waiting == 0
+        assert not batcher.full
         assert (await batcher.submit(work, [1], size=10))[0] == [2]
 
     batcher.start()

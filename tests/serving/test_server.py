@@ -1,14 +1,16 @@
-"""`braid serve` in a process of its own: signals, connections that do no good, workers, TLS."""
+"""`braid serve` in a process of its own: signals, connections that do no good, engines, TLS."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -60,9 +62,15 @@ def closes(url: str, sent: bytes) -> bool:
             return True
 
 
+def engines(pid: int) -> list[int]:
+    """The processes that compute, of a server."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def memory(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+    """MiB that a server holds, its engines too."""
+    lines = [line for one in (pid, *engines(pid)) for line in Path(f"/proc/{one}/status").read_text().splitlines()]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
 
 
 def test_sigterm_under_load_loses_no_request(started: Start) -> None:
@@ -158,19 +166,63 @@ def test_clients_that_left_are_dropped(started: Start) -> None:
         assert asked(url) == 200
 
 
-def test_a_worker_that_dies_is_replaced_and_figures_are_added_up(started: Start) -> None:
+def test_an_engine_that_dies_is_replaced_while_the_other_answers(started: Start) -> None:
     with started("--workers", "2", "--log", "off") as (url, process):
-        until = time.monotonic() + 60
-        while process.said().count("serving at") < 2:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        before = engines(process.pid)
+        assert len(before) == 2
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda _: asked(url), range(40)))
-        assert found == [200] * 40
+            assert list(pool.map(lambda _: asked(url), range(40))) == [200] * 40
         figures = httpx.get(f"{url}/metrics", timeout=30).text
         assert 'braid_requests_total{route="/predict",status="200"} 40.0' in figures
+        assert "braid_batch_rows_sum 40.0" in figures
+        assert 'braid_engine_resident_memory_bytes{engine="1"}' in figures
+
+        os.kill(before[0], signal.SIGKILL)
+        until = time.monotonic() + 60
+        while len(engines(process.pid)) < 2 or before[0] in engines(process.pid):
+            assert asked(url) in (200, 503)  # 503: the one that died had it
+            assert time.monotonic() < until
+        assert asked(url) == 200
+        assert "an engine ended with -9; another begins" in process.said()
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_engines_end_with_a_front_that_is_killed(started: Start) -> None:
+    with started("--log", "off") as (url, process):
+        (engine,) = engines(process.pid)
+        assert asked(url) == 200
+        process.kill()
+        until = time.monotonic() + 30
+        while Path(f"/proc/{engine}/cmdline").exists() and Path(f"/proc/{engine}/cmdline").read_bytes():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_signals_meant_for_all_processes_leave_the_engines_until_the_front_ends(started: Start) -> None:
+    """As a terminal's Ctrl-C does, and what stops a whole control group."""
+    with started("--log", "off", "--grace", "1") as (url, process):
+        (engine,) = engines(process.pid)
+        for pid in (engine, process.pid):
+            os.kill(pid, signal.SIGTERM)
+        assert asked(url) == 200
+        assert process.wait(60) == 0
+
+
+def test_what_cannot_be_loaded_ends_it_with_the_reason(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken" / "encoder")
+    command = [sys.executable, "-m", "braid", "serve", str(tmp_path / "broken"), "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("braid: ")
+    assert "encoder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_front_knows_no_torch() -> None:
+    code = "import sys, braid.serve.server, braid.cli.shipping; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_tls_is_spoken(started: Start, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ def serve(
     runs: Annotated[list[str], typer.Argument(help="Run directories, or NAME=DIRECTORY.", show_default=False)],
     host: Annotated[str, typer.Option(help="0.0.0.0: from other machines too.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with the models.")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads that a worker computes with.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that compute, each with the models.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that each of them computes with.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16; without it, the recipe's.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch.")] = None,
@@ -24,7 +24,7 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_000_000,
     max_rows: Annotated[int, typer.Option(min=1, help="Inputs of a request.")] = 1024,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a request.")] = 32_768,
-    connections: Annotated[int, typer.Option(min=1, help="Connections at once, for each worker.")] = 4096,
+    connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 4096,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="BRAID_API_KEY", show_envvar=True, help="What clients must show; others see it in `ps`."),
@@ -87,15 +87,8 @@ def serve(
     except ValidationError as error:
         lines = [f"--{str(one['loc'][-1]).replace('_', '-')}: {one['msg']}" for one in error.errors()]
         raise BraidError("\n".join(lines)) from error
+    from braid import __version__
     from braid.serve.listening import bind
+    from braid.serve.server import serve as serve_here
 
-    sock = bind(options)
-    if workers > 1:
-        from braid.serve.workers import supervise
-
-        supervise(options, sock)
-    else:
-        import braid
-        from braid.serve.server import serve as serve_here
-
-        serve_here(options, sock, load=braid.load, version=braid.__version__)
+    serve_here(options, bind(options), version=__version__)

@@ -7,17 +7,15 @@ Nothing waits for a batch to fill: while one is computed, the next one gathers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from braid.serve.answer import Busy, Observer, Stages
 from braid.serve.fairness import FairQueue, Ticket
 from braid.serve.limits import Limits
 
@@ -27,21 +25,11 @@ SLICE = 4
 """Requests that are told before others may go on: who waits for the interpreter is the event loop."""
 PAUSE = 1e-5
 """Seconds between two such slices: without any, who gives the interpreter away has it back before others wake up."""
-LESS_URGENT = 5
-"""Niceness of computing: the event loop, which needs a core for a moment, should not wait for one."""
 FLOOR = 1
 """Budgets of tokens that may wait in any case, however slow the machine seems."""
 SMOOTHING = 0.2
 DENSITY = 0.3
 """Tokens a byte before any request was read."""
-
-
-class Busy(Exception):
-    """The queue is full; *seconds*: when to come again."""
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds = seconds
-        super().__init__(f"the queue is full; come again in {seconds} s")
 
 
 class TooLarge(Exception):
@@ -59,7 +47,8 @@ class Late(Exception):
 class Work(Protocol):
     """What can be asked of a model. *key*: works with equal keys can share a batch."""
 
-    key: object
+    @property
+    def key(self) -> object: ...
 
     def read(self, given: Any) -> tuple[Any, list[int]]:
         """A request checked and tokenised: a job, and the tokens of each of its rows. Raises BraidError."""
@@ -69,26 +58,6 @@ class Work(Protocol):
 
     def tell(self, jobs: Sequence[Any]) -> list[Any]:
         """What is sent back, for jobs of which all rows were answered."""
-
-
-@dataclass
-class Stages:
-    """Seconds that a request spent: being read, waiting, being computed, being told."""
-
-    read: float = 0.0
-    queue: float = 0.0
-    compute: float = 0.0
-    tell: float = 0.0
-    tokens: int = 0
-    rows: int = 0
-
-
-@dataclass
-class Observer:
-    """Who hears of batches: tokens and rows of each, and seconds that it took."""
-
-    batch: Callable[[int, int, float], None] = lambda tokens, rows, seconds: None
-    dropped: Callable[[str], None] = lambda why: None
 
 
 @dataclass(eq=False)
@@ -114,9 +83,9 @@ class Batcher:
         self._worked = 0.0, 0.0
         """Tokens, and seconds while there was work, smoothed over the last batches. Not their ratio: where two batches
         end side by side, the time between them says nothing."""
-        self._reading = 0
+        self.reading = 0
         """Bytes of requests that were let in and are not read yet."""
-        self._density = DENSITY
+        self.density = DENSITY
         """Tokens a byte of what was read, smoothed likewise."""
         self._last = 0.0
         self._ready = threading.Condition()
@@ -160,7 +129,7 @@ class Batcher:
     def waiting(self) -> int:
         """Tokens that wait, those of requests that are not read yet estimated: who is to be turned away must not be
         read first."""
-        return self.queue.tokens + int(self._reading * self._density)
+        return self.queue.tokens + int(self.reading * self.density)
 
     @property
     def full(self) -> bool:
@@ -176,9 +145,8 @@ class Batcher:
     ) -> tuple[Any, Stages]:
         """The answer to a request of *size* bytes, and where its time went. Cancelled, it leaves the queue.
 
-        Raises Busy, TooLarge, Late, and what `work.read` raises (BraidError)."""
-        if self.full:
-            raise self.busy()
+        Whoever asks has seen that the queue is not `full`. Raises TooLarge, Late, what `work.read` raises (BraidError),
+        and Busy where all the same far too much waits."""
         deadline = self.limits.deadline if seconds is None else min(seconds, self.limits.deadline)
         self.inside += 1
         try:
@@ -195,14 +163,14 @@ class Batcher:
 
     async def _answered(self, work: Work, given: Any, size: int) -> tuple[Any, Stages]:
         began = time.perf_counter()
-        self._reading += size
+        self.reading += size
         reader = self._reader if size < LARGE else self._large_reader
         try:
             job, sizes = await asyncio.get_running_loop().run_in_executor(reader, work.read, given)
         finally:
-            self._reading -= size
+            self.reading -= size
         if size:
-            self._density += SMOOTHING * (sum(sizes) / size - self._density)
+            self.density += SMOOTHING * (sum(sizes) / size - self.density)
         stages = Stages(read=time.perf_counter() - began, tokens=sum(sizes), rows=len(sizes))
         if stages.tokens > self.limits.max_tokens:
             raise TooLarge(stages.tokens)
@@ -213,7 +181,7 @@ class Batcher:
         ticket = Ticket(work.key, sizes, request)
         with self._ready:
             if self.queue.tokens + stages.tokens > 2 * max(self.bound, self.limits.max_tokens):
-                raise self.busy()  # the estimate was wrong by far
+                raise self.busy()  # what was let in was estimated wrongly by far
             self.queue.add(ticket)
             self._ready.notify()
         try:
@@ -225,9 +193,6 @@ class Batcher:
 
     def _run(self) -> None:
         """A computing thread."""
-        if sys.platform == "linux":  # elsewhere threads have no priority of their own
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LESS_URGENT)
         while True:
             with self._ready:
                 while not (rows := self.queue.take()):

@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from braid.serve.batching import Batcher
-from braid.serve.jobs import dumps
+from braid.serve.answer import Answer, Door, refusal
 from braid.serve.limits import ServeOptions
 from braid.serve.metrics import Metrics
+from braid.serve.wire import dumps
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -63,19 +63,11 @@ class Trace:
     said: dict[str, Any] = field(default_factory=dict)
 
 
-def refusal(
-    status: int, kind: str, message: str, *, where: str | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers of an answer that says what is wrong."""
-    body = dumps({"error": {"type": kind, "message": message, "where": where}})
-    return status, body, headers or {}
-
-
 class Gate:
     """Middleware around the application."""
 
-    def __init__(self, app: App, options: ServeOptions, batcher: Batcher, metrics: Metrics) -> None:
-        self.app, self.options, self.batcher, self.metrics = app, options, batcher, metrics
+    def __init__(self, app: App, options: ServeOptions, door: Door, metrics: Metrics) -> None:
+        self.app, self.options, self.door, self.metrics = app, options, door, metrics
         self.draining = False
         """Whether every answer says that the connection ends."""
         self.held = 0
@@ -105,7 +97,7 @@ class Gate:
         try:
             refused = self._refused(scope["path"], headers)
             if refused is not None:
-                await _respond(answer, *refused)
+                await _respond(answer, refused)
             else:
                 app = self.shortcuts.get(scope["path"]) if scope["method"] == "POST" else None
                 await (app or self.app)(scope, body, answer)
@@ -113,7 +105,7 @@ class Gate:
             self.held -= body.size
             self._note(scope, trace)
 
-    def _refused(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, bytes, dict[str, str]] | None:
+    def _refused(self, path: str, headers: dict[bytes, bytes]) -> Answer | None:
         if path not in OPEN and not path.startswith(PAGE) and not self._knows(headers):
             self.metrics.rejected.labels("key").inc()
             message = "this server wants its key: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
@@ -122,7 +114,7 @@ class Gate:
             return refusal(401, "key", message, headers={"www-authenticate": "Bearer"})
         if not self._fits(headers):
             return self.too_large()
-        if path in QUEUED and self.batcher.full:
+        if path in QUEUED and self.door.full:
             return self.busy()
         return None
 
@@ -139,31 +131,30 @@ class Gate:
     def turned_away(self, scope: MutableMapping[str, Any]) -> bytes | None:
         """What a full queue answers, as bytes for the wire, for a connection that asks as soon as it has a request's
         head: in an overload most requests end here. None: this request is not turned away (or not for that)."""
-        if scope["path"] not in QUEUED or scope["method"] != "POST" or self.draining or not self.batcher.full:
+        if scope["path"] not in QUEUED or scope["method"] != "POST" or self.draining or not self.door.full:
             return None
         headers = dict(scope["headers"])
         if not self._knows(headers) or not self._fits(headers):
             return None
         trace = Trace(_identity(headers), status=429)
-        _, body, more = self.busy()
-        fields = {**_fields(body, more), "x-request-id": trace.request_id}
+        answer = self.busy()
+        fields = {**_fields(answer), "x-request-id": trace.request_id}
         self._note(scope, trace)
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return f"HTTP/1.1 429 Too Many Requests\r\n{head}\r\n".encode() + body
+        return f"HTTP/1.1 429 Too Many Requests\r\n{head}\r\n".encode() + answer.body
 
-    def busy(self) -> tuple[int, bytes, dict[str, str]]:
+    def busy(self) -> Answer:
         """What a full queue answers."""
         self.metrics.rejected.labels("busy").inc()
-        busy = self.batcher.busy()
-        return refusal(429, "busy", str(busy), headers={"retry-after": str(busy.seconds)})
+        return self.door.busy().answer()
 
-    def too_large(self) -> tuple[int, bytes, dict[str, str]]:
+    def too_large(self) -> Answer:
         """What a body is answered that has too many bytes."""
         self.metrics.rejected.labels("bytes").inc()
         message = f"a body may have {self.options.limits.max_bytes:,} bytes; send less at a time"
         return refusal(413, "too_large", message, where="body")
 
-    def too_slow(self) -> tuple[int, bytes, dict[str, str]]:
+    def too_slow(self) -> Answer:
         """What a body is answered that does not come."""
         self.metrics.rejected.labels("slow").inc()
         return refusal(408, "slow", f"the body did not come within {self.options.limits.body_seconds:g} s")
@@ -173,8 +164,8 @@ class Gate:
         route = path if path in ROUTES else "other"
         self.metrics.requests.labels(route, str(trace.status)).inc()
         self.metrics.latency.labels(route).observe(seconds)
-        self.metrics.inside.set(self.batcher.inside)
-        self.metrics.queue.set(self.batcher.queue.tokens)
+        self.metrics.inside.set(self.door.inside)
+        self.metrics.queue.set(self.door.waiting)
         if self.options.log == "off" or route.startswith("/health") or route == "/metrics":
             return
         milliseconds = round(1000 * seconds, 2)
@@ -202,14 +193,14 @@ def _identity(headers: Mapping[bytes, bytes]) -> str:
     return asked.decode() if IDENTITY.fullmatch(asked) else f"{random.getrandbits(64):016x}"
 
 
-def _fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-    return {"content-type": "application/json", "content-length": str(len(body)), **headers}
+def _fields(answer: Answer) -> dict[str, str]:
+    return {"content-type": "application/json", "content-length": str(len(answer.body)), **answer.headers}
 
 
-async def _respond(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
-    encoded = [(key.encode(), value.encode()) for key, value in _fields(body, headers).items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
+async def _respond(send: Send, answer: Answer) -> None:
+    encoded = [(key.encode(), value.encode()) for key, value in _fields(answer).items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 class _Body:

@@ -7,15 +7,13 @@ of tasks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from braid.errors import BraidError
 from braid.predict.inputs import INPUT, example_of
+from braid.serve.wire import dumps
 
 BYTES_A_TOKEN = 3
 """Of UTF-8, where a predictor does not say how many tokens a text has: a Chinese character is three."""
@@ -27,14 +25,6 @@ class Asked:
 
     inputs: list[Any]
     tasks: list[str] | None = None
-
-
-def dumps(content: Any) -> bytes:
-    """As JSON; lone surrogates, which UTF-8 cannot hold, as escapes."""
-    try:
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError:
-        return json.dumps(content, default=asdict).encode("ascii")
 
 
 def examples_of(inputs: Sequence[Any]) -> list[Any]:

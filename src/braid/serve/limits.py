@@ -41,7 +41,7 @@ class Limits(BaseModel):
 
 
 class ServeOptions(BaseModel):
-    """Everything that `braid serve` is told; a worker process gets it as JSON."""
+    """Everything that `braid serve` is told; an engine's process gets it as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -51,8 +51,10 @@ class ServeOptions(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1)
+    """Processes that compute, each with the models."""
+
     threads: int | None = Field(default=None, ge=1)
-    """Threads that a worker computes with. None: the cores, divided among the workers."""
+    """Threads that an engine computes with. None: the cores, divided among the engines."""
 
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] | None = None
@@ -69,14 +71,6 @@ class ServeOptions(BaseModel):
 
     drain: float = Field(default=60.0, gt=0)
     """Seconds that requests which are under way get to end, after that."""
-
-    def revealed(self) -> str:
-        """As JSON, the key included: for a worker's standard input."""
-        content = self.model_dump(mode="json")
-        content["api_key"] = self.api_key.get_secret_value() if self.api_key else None
-        import json
-
-        return json.dumps(content)
 
 
 def named_runs(given: list[str]) -> dict[str, Path]:

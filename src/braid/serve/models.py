@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from braid.data.example import Example
 from braid.errors import BraidError, did_you_mean
 from braid.predict.inputs import INPUT
+from braid.serve.garbage import settle
 from braid.serve.jobs import Apart, Embedding, Together
 from braid.serve.warming import compiles, warm
 
@@ -82,18 +82,6 @@ def needs_of(task: Any) -> list[str]:
             if task.fits(Example("a", **{name: parts[name] for name in names})) is None:
                 return list(names)
     return []
-
-
-OBJECTS = 20_000
-"""New objects after which Python looks for garbage that is a circle. A batch makes some thousand of them."""
-
-
-def settle() -> None:
-    """Tell the garbage collector that what is there now will stay. To look through all of it takes a quarter of a
-    second, in which no thread goes on."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])
 
 
 class Models:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, model_validator
+
+from braid.serve.answer import Refused
+from braid.serve.wire import loads
 
 ROW = {
     "type": "object",
@@ -19,6 +22,7 @@ ROW = {
     "anyOf": [{"required": ["text"]}, {"required": ["words"]}],
 }
 Row = Annotated[dict[str, Any], WithJsonSchema(ROW)]
+Body = TypeVar("Body", bound=BaseModel)
 FORMS = ("text", "texts", "words", "inputs")
 
 
@@ -199,3 +203,19 @@ class ErrorAnswer(BaseModel):
     """What every status from 400 on comes with."""
 
     error: Fault
+
+
+def parsed(raw: bytes, kind: type[Body], *, empty: bool = False) -> Body:
+    """A body as what it should be. *empty*: it may be missing. Raises Refused."""
+    try:
+        content = loads(raw) if raw or not empty else {}
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "json", f"the body is no JSON: {error}", where="body") from error
+    if not isinstance(content, dict):
+        raise Refused(422, "request", f"the body must be a JSON object, not {type(content).__name__}", where="body")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        found = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        message = "; ".join(f"{where}: {what}" if where else what for where, what in found[:20])
+        raise Refused(422, "request", message, where=found[0][0] or "body") from error

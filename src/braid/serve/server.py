@@ -1,62 +1,45 @@
-"""A process that serves: models loaded, a socket, signals, and an end without losing a request."""
+"""The front: the process that clients talk to. It knows no model, no torch, and never computes, so that it is always
+there: to say that it is busy, that it is well, or that it is about to end without losing a request.
+
+request -> `connections` (a head) -> `gate` (key, size, room) -> `app` (a route) -> `fleet` -> `link` -> pipe ->
+`process` -> `answering` -> `batching` -> `jobs` (the model) -> all the way back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import torch
 import uvicorn
 
 from braid.errors import BraidError
-from braid.model.precision import device_of
 from braid.serve.app import create
-from braid.serve.batching import Batcher
 from braid.serve.connections import protocol
+from braid.serve.fleet import Fleet
+from braid.serve.garbage import settle
 from braid.serve.gate import Gate
-from braid.serve.jobs import Together
 from braid.serve.limits import ServeOptions
 from braid.serve.listening import url
 from braid.serve.metrics import Metrics
-from braid.serve.models import Models, Served, settle
 
 BACKLOG = 2048
 KEEP_ALIVE = 15
 SETTLE = 0.1
 """Seconds for bytes that have arrived to be read, before connections that seem idle are closed."""
-SWITCH = 0.002
-"""Seconds after which Python makes a thread wait for others: with its usual 5 ms the event loop would wait long, with
-much less it would be made to wait itself before it has done anything."""
-LANES = 2
-"""Batches that are computed side by side on a CPU: while one of them is taken apart or put together, which takes one
-core, the others go on."""
 
 
-def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any], version: str) -> None:
-    """Load the models (*load*: `braid.load`), then answer until a signal says otherwise. Raises BraidError for what
+def serve(options: ServeOptions, sock: socket.socket, *, version: str) -> None:
+    """Begin the engines, which load the models, then answer until a signal says otherwise. Raises BraidError for what
     cannot be loaded."""
-    sys.setswitchinterval(SWITCH)
     _many_files()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = options.threads or max(1, cores // options.workers)
-    lanes = min(LANES, threads) if device_of(options.device).type == "cpu" else 1
-    torch.set_num_threads(-(-threads // lanes))
-    models = Models(options.runs, lambda name, path: Served.of(name, path, load(path, **_asked(options))))
-    models.load()
-    if not all(isinstance(served.predicting, Together) for served in models):
-        lanes = 1  # a predictor that is only known to be callable is called once at a time
-        torch.set_num_threads(threads)
-    budget = min(int(getattr(served.predictor, "batch_tokens", None) or 2048) for served in models)
-    batcher = Batcher(options.batch_tokens or budget, options.limits, lanes=lanes)
-    gate = create(options, models, batcher, Metrics(), version=version)
+    fleet = Fleet(options)
+    gate = create(options, fleet, Metrics(), version=version)
     config = uvicorn.Config(
         gate,
         interface="asgi3",
@@ -77,34 +60,31 @@ def serve(options: ServeOptions, sock: socket.socket, *, load: Callable[..., Any
         config.load()
     except OSError as error:  # ssl.SSLError is one
         raise BraidError(f"--tls-cert, --tls-key: {error}") from error
-    batcher.start()
-    settle()
-    server = Server(config, gate, options, models, url(options, sock))
-    try:
-        server.run(sockets=[sock])
-    finally:
-        batcher.stop()
+    Server(config, gate, options, fleet, url(options, sock)).run(sockets=[sock])
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which on SIGTERM first says so for a while, then closes the door, then ends what is under way; on
-    SIGHUP loads its models anew."""
+    """uvicorn's, which begins and ends the engines; on SIGTERM it first says so for a while, then closes the door, then
+    ends what is under way; on SIGHUP it has the models loaded anew."""
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, options: ServeOptions, models: Models, where: str) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate, options: ServeOptions, fleet: Fleet, where: str) -> None:
         super().__init__(config)
-        self.gate, self.options, self.models, self.where = gate, options, models, where
+        self.gate, self.options, self.fleet, self.where = gate, options, fleet, where
         self._close_at = float("inf")
         self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
+        """Begin the engines; then listen, and say where."""
+        if not await self.fleet.start(lambda: self.gate.draining):
+            self.should_exit = True
+            return
+        settle()
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, self._reload)
-        for served in self.models:
-            tasks = ", ".join(served.describe()["tasks"])
-            _say(f"{served.name}: {served.path} ({tasks})")
+        for name, model in self.fleet.facts["models"].items():
+            _say(f"{name}: {self.options.runs[name]} ({', '.join(model['tasks'])})")
         _say(f"serving at {self.where} (page /, routes /docs, figures /metrics); Ctrl-C or SIGTERM ends it")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -130,6 +110,7 @@ class Server(uvicorn.Server):
             server.close()
         await asyncio.sleep(SETTLE)
         await super().shutdown(sockets)
+        await self.fleet.stop()
         _say("ended")
 
     async def _let_in(self, sock: socket.socket) -> None:
@@ -155,19 +136,13 @@ class Server(uvicorn.Server):
 
     async def _reloaded(self) -> None:
         try:
-            names = await asyncio.to_thread(self.models.reload)
+            names = await self.fleet.reload()
         except Exception as error:
             self.gate.metrics.reloads.labels("failed").inc()
             _say(f"not reloaded, the old models go on: {error}")
         else:
             self.gate.metrics.reloads.labels("done").inc()
             _say(f"reloaded: {', '.join(names)}")
-
-
-def _asked(options: ServeOptions) -> dict[str, Any]:
-    """How models are to be loaded: what the user said of it, nothing else."""
-    found = {"device": options.device, "precision": options.precision, "batch_tokens": options.batch_tokens}
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _many_files() -> None:
