@@ -179,8 +179,13 @@ def test_a_request_that_makes_its_batch_fail_harms_no_other(batcher: Batcher) ->
     assert batcher.queue.tokens == 0
 
 
+def test_before_the_first_batch_as_much_may_wait_as_one_request_may_have() -> None:
+    assert Batcher(10, Limits(max_tokens=500)).bound == 500
+    assert Batcher(1000, Limits(max_tokens=500)).bound == 1000
+
+
 def test_a_request_that_is_not_read_yet_is_counted_by_its_bytes() -> None:
-    batcher, work = Batcher(10, Limits(queue_requests=8)), Echo()
+    batcher, work = Batcher(10, Limits(queue_requests=8, max_tokens=20)), Echo()
     reading = threading.Event()
 
     class Slow(Echo):

@@ -25,8 +25,6 @@ SLICE = 4
 """Requests that are told before others may go on: who waits for the interpreter is the event loop."""
 PAUSE = 1e-5
 """Seconds between two such slices: without any, who gives the interpreter away has it back before others wake up."""
-FLOOR = 1
-"""Budgets of tokens that may wait in any case, however slow the machine seems."""
 SMOOTHING = 0.2
 DENSITY = 0.3
 """Tokens a byte before any request was read."""
@@ -122,8 +120,10 @@ class Batcher:
 
     @property
     def bound(self) -> int:
-        """Tokens that may wait."""
-        return max(FLOOR * self.queue.budget, int(self.rate * self.limits.queue_seconds))
+        """Tokens that may wait; before the first batch says how fast it goes, as many as one request may have."""
+        if not self.rate:
+            return max(self.queue.budget, self.limits.max_tokens)
+        return max(self.queue.budget, int(self.rate * self.limits.queue_seconds))
 
     @property
     def waiting(self) -> int:
