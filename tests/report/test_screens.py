@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from braid.report.page import report
+from braid.report.blocks import Matrix, Section
+from braid.report.page import report, written
 
 pytest.importorskip("matplotlib")
 image = pytest.importorskip("PIL.Image")
@@ -39,8 +40,10 @@ document.querySelector("iframe").onload = (event) => {
     for (const [text, r] of texts) if (r.right > box.right + 1 || r.left < box.left - 1) clash.push([text, "edge"]);
   }
   const sizes = [...page.querySelectorAll("svg text")].map((one) => one.getBoundingClientRect().height);
+  const cut = [...page.querySelectorAll("th, td")].filter((one) => one.scrollWidth > one.clientWidth + 1);
   document.getElementById("found").textContent = JSON.stringify({
-    clash, overflow: root.scrollWidth - root.clientWidth, smallest: Math.min(...sizes), height: root.scrollHeight,
+    clash, cut: cut.map((one) => one.textContent),
+    overflow: root.scrollWidth - root.clientWidth, smallest: Math.min(...sizes), height: root.scrollHeight,
     plots: page.querySelectorAll("figure svg").length,
   });
 };
@@ -94,8 +97,23 @@ def test_no_text_lies_over_another_and_nothing_is_wider_than_the_window(page: Pa
     found = look(page, width, tmp_path)
     assert found["plots"]
     assert found["clash"] == []
+    assert found["cut"] == []
     assert found["overflow"] == 0
     assert float(str(found["smallest"])) >= 9  # pixels, ascenders to descenders
+
+
+def test_long_names_of_labels_keep_to_their_columns(tmp_path: Path) -> None:
+    """As ATIS has them: in the head of a matrix they stand upright."""
+    names = [f"atis_ground_service#atis_{k}_airfare" for k in range(20)]
+    counts = [[int(a == b) * 100 + a * b for b in range(20)] for a in range(20)]
+    blocks = [Matrix(names, counts, [[0.5] * 20] * 20), Matrix(["正面", "负面"], [[1, 2], [3, 4]], [[0.5, 0.5]] * 2)]
+    page = tmp_path / "long.html"
+    page.write_text(written("long", [Section("classes", "Classes", "", blocks)]), encoding="utf-8")
+    for width in (1280, 390):
+        found = look(page, width, tmp_path)
+        assert found["cut"] == []
+        assert found["overflow"] == 0
+    picture(page, "long", tmp_path, dark=False)
 
 
 def test_the_look_sees_texts_that_lie_over_each_other(page: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _optimiser(views: Sequence[View]) -> list[Block]:
                 steps, values = zip(*points, strict=True)
                 axis.plot(steps, values, color=colour(number), linewidth=1, marker=mark, markersize=3, label=view.title)
     axes[0].set(title="learning rate", xlabel="step")
-    axes[0].ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    axes[0].yaxis.set_major_formatter("{x:g}")  # a common factor above the axis would push it out of line
     axes[1].set(title="gradient norm", xlabel="step")
     if len(views) > 1:
         axes[0].legend()

@@ -54,7 +54,7 @@ def _notes(views: Sequence[View]) -> list[Block]:
                 Text(f"{prefix}Nothing was predicted for this page (classes, calibration, examples): {view.missing}")
             )
         elif view.judged:
-            rows = max(len(found.examples) for found in view.judged.values())
+            rows = len({id(example) for found in view.judged.values() for example in found.examples})
             out.append(
                 Text(f"{prefix}Classes, calibration and examples are of the {view.split} split ({rows:,} rows).")
             )

@@ -73,10 +73,7 @@ def _check_output(path: Path) -> None:
 
 
 def render(views: Sequence[View], *, examples: int = EXAMPLES) -> str:
-    """The page. Everything that comes from the runs is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
+    """The page."""
     sections: list[Section | None] = [
         overview(views),
         scores(views),
@@ -90,13 +87,18 @@ def render(views: Sequence[View], *, examples: int = EXAMPLES) -> str:
         environment(views),
         recipe(views),
     ]
+    return written(" and ".join(view.title for view in views), [one for one in sections if one is not None])
+
+
+def written(title: str, sections: Sequence[Section]) -> str:
+    """Sections as a page. Everything in them is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
     template = files("braid.report").joinpath("page.html").read_text(encoding="utf-8")
     environment_ = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment_.filters["drawing"] = Markup
-    return environment_.from_string(template).render(
-        title=" and ".join(view.title for view in views),
-        sections=[section for section in sections if section is not None],
-    )
+    return environment_.from_string(template).render(title=title, sections=sections)
 
 
 def _titles(paths: Sequence[Path]) -> list[str]:
