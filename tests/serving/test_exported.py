@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,3 +78,21 @@ def test_the_command_serves_it(started: Any, exported: Path, model: Any) -> None
         found = httpx.post(f"{url}/predict", json={"texts": TEXTS}, timeout=60).json()["results"]
     same(found, json.loads(json.dumps([result.to_json() for result in model(TEXTS)])))
     assert process.returncode == 0
+
+
+def test_a_torch_program_is_served_to_who_trusts_it(started: Any, run: Path, model: Any, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    export(run, to="torch", out=program)
+    command = [sys.executable, "-m", "braid", "serve", str(program), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "--trust" in done.stderr
+    with started("--trust", runs=(f"tiny={program}",)) as (url, _):
+        found = httpx.post(f"{url}/predict", json={"texts": TEXTS[:3]}, timeout=60).json()["results"]
+    same(found, json.loads(json.dumps([result.to_json() for result in model(TEXTS[:3])])))
+    (tmp_path / "texts.txt").write_text("visit to Paris\n", encoding="utf-8")
+    out = tmp_path / "vectors.npy"
+    embed = [sys.executable, "-m", "braid", "embed", str(program), str(tmp_path / "texts.txt"), "-o", str(out)]
+    assert subprocess.run(embed, capture_output=True, timeout=120, check=False).returncode == 2
+    subprocess.run([*embed, "--trust"], capture_output=True, timeout=120, check=True)
+    np.testing.assert_allclose(np.load(out), model.embed(["visit to Paris"]), atol=1e-4)

@@ -24,6 +24,7 @@ ModelArgument = Annotated[
     typer.Argument(help="A run directory, or one in transformers' layout (also package:NAME/dir).", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Read a torch.export program, which can run code.")]
 
 
 def console() -> Console:

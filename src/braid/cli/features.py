@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from braid.cli.arguments import AsJson, ModelArgument, console
+from braid.cli.arguments import AsJson, ModelArgument, Trust, console
 from braid.errors import BraidError
 
 Layer = Annotated[
@@ -37,6 +37,7 @@ def embed(
     whitening: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Use a whitening that was saved.", show_default=False)
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Write features of texts to a file: those of a similarity task where the model has one, else the mean of the last
     layer; or of any layer, pooled or token by token."""
@@ -53,7 +54,7 @@ def embed(
         check_name(output, source=read)
     if file == "-" and sys.stdin.isatty():
         print("reading texts from the terminal, one a line; end with Ctrl-D", file=sys.stderr)
-    model = braid.load(run)
+    model = braid.load(run, trusted=trust)
     with counting() as told:
         done = embed_to(
             model.reader, model.encoder_sha256, read_inputs(file), output, options, told=told, choose=model.vectors

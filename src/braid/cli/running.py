@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 
-from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, console, print_figures
+from braid.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, Trust, console, print_figures
 from braid.cli.studies import cross_validate
 from braid.errors import BraidError
-
-Trust = Annotated[bool, typer.Option("--trust", help="Read a torch.export program, which can run code.")]
 
 
 def check(recipe: RecipeArgument, overrides: Overrides = None, as_json: AsJson = False) -> None:

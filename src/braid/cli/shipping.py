@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from braid.cli.arguments import Trust
 from braid.errors import BraidError
 
 
@@ -19,6 +20,7 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16; without it, the recipe's.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a batch.")] = None,
+    trust: Trust = False,
     queue_seconds: Annotated[float, typer.Option(help="Work that may wait; beyond it clients get 429.")] = 2.0,
     deadline: Annotated[float, typer.Option(help="Seconds after which a request gets 504.")] = 30.0,
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1_000_000,
@@ -73,6 +75,7 @@ def serve(
         "device": device,
         "precision": precision,
         "batch_tokens": batch_tokens,
+        "trust": trust,
         "limits": limits,
         "api_key": api_key or None,
         "tls_cert": tls_cert,

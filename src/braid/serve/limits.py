@@ -59,6 +59,9 @@ class ServeOptions(BaseModel):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] | None = None
     batch_tokens: int | None = Field(default=None, ge=1)
+    trust: bool = False
+    """Whether exported torch programs are read, which can run code."""
+
     limits: Limits = Limits()
     api_key: SecretStr | None = None
     tls_cert: Path | None = None

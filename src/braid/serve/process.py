@@ -213,5 +213,11 @@ def _standard_output() -> int:
 
 def _asked(options: ServeOptions) -> dict[str, Any]:
     """How models are to be loaded: what the user said of it, nothing else."""
-    found = {"device": options.device, "precision": options.precision, "batch_tokens": options.batch_tokens}
+    found: dict[str, Any] = {
+        "device": options.device,
+        "precision": options.precision,
+        "batch_tokens": options.batch_tokens,
+    }
+    if options.trust:
+        found["trusted"] = True
     return {key: value for key, value in found.items() if value is not None}
