@@ -110,6 +110,15 @@ def test_a_server_that_is_not_there_is_named() -> None:
         braid.Client("http://127.0.0.1:9", retries=0)("a")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://host:port", "localhost:8000", "127.0.0.1", "ftp://x", "", "http://", "http://a:99999"]
+)
+@pytest.mark.parametrize("kind", [braid.Client, braid.AsyncClient])
+def test_what_is_no_address_is_said_at_once(url: str, kind: Any) -> None:
+    with pytest.raises(BraidError, match="is no address of a server; it looks like http://"):
+        kind(url)
+
+
 def test_the_key_is_shown() -> None:
     client, seen = answering(good("a"), api_key="secret")
     client("a")

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class _Base:
         timeout: float = 60.0,
         **options: Any,
     ) -> None:
-        self.url, self.model, self.retries = url.rstrip("/"), model, retries
+        self.url, self.model, self.retries = _checked(url).rstrip("/"), model, retries
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._options = {"base_url": self.url, "headers": headers, "timeout": timeout, **options}
 
@@ -59,6 +60,18 @@ class _Base:
         if name not in answer["models"]:
             raise BraidError(f"{self.url} has no model {name!r}; it has {', '.join(answer['models'])}")
         return dict(answer["models"][name]["tasks"])
+
+
+def _checked(url: str) -> str:
+    """Raises BraidError for what is no address of a server."""
+    try:
+        found = urlsplit(url)
+        good = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # its port is no number
+        good = False
+    if not good:
+        raise BraidError(f"{url!r} is no address of a server; it looks like http://127.0.0.1:8000")
+    return url
 
 
 def _httpx() -> Any:
