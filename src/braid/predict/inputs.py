@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from braid.config.families import DataConfig
 from braid.data.example import Example
 from braid.data.examples import read_split
+from braid.data.sources.jsonl import Json
 from braid.data.textfile import lines
 from braid.data.units import join_words, locate_words
 from braid.errors import BraidError, DataError, Place, Problem
@@ -69,14 +70,18 @@ def _row(row: Mapping[str, Any], place: Place | None) -> Example:
 
 
 def read_inputs(path: str) -> Iterator[Example]:
-    """Inputs of a file (or of standard input, `-`), streaming, one a line. Tables (tsv, csv, parquet, arrow) are read
-    as training data is, whole.
+    """Inputs of a file (or of standard input, `-`), streaming, one a line. Tables (tsv, csv, parquet, arrow) and .json,
+    an array or an object a line, are read as training data are, whole.
 
     Lines are JSON rows if the first line that is not blank is one (or the file is called .jsonl), else plain texts;
     an empty plain line is an empty text, so that lines out match lines in. Raises DataError with file:line."""
     if path.removesuffix(".gz").endswith(TABLES):
         data = DataConfig.model_validate({"train": path})
         yield from read_split(data, "train", task="label", seed=0).examples
+        return
+    if path.removesuffix(".gz").endswith(".json"):
+        for row in Json(path=path).rows("predict"):
+            yield _example(row.fields, Place(file=path, line=row.line))
         return
     numbered = _stdin() if path == "-" else lines(path, "utf-8")
     name = "standard input" if path == "-" else path
@@ -85,7 +90,7 @@ def read_inputs(path: str) -> Iterator[Example]:
         head.append((number, line))
         if line.strip():
             break
-    as_json = path.removesuffix(".gz").endswith((".jsonl", ".json")) or bool(head and _is_row(head[-1][1]))
+    as_json = path.removesuffix(".gz").endswith(".jsonl") or bool(head and _is_row(head[-1][1]))
     for number, line in chain(head, numbered):
         place = Place(file=name, line=number)
         if not as_json:
@@ -102,9 +107,14 @@ def _is_row(line: str) -> bool:
 def _json_row(line: str, place: Place) -> Example:
     try:
         row = json.loads(line)
-        return example_of(row, place=place)
     except (ValueError, RecursionError) as error:
         raise DataError([Problem(what=f"not valid JSON: {error}", place=place)]) from error
+    return _example(row, place)
+
+
+def _example(row: Any, place: Place) -> Example:
+    try:
+        return example_of(row, place=place)
     except BraidError as error:
         raise DataError([Problem(what=str(error), place=place)]) from error
 
