@@ -16,6 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
@@ -41,6 +42,9 @@ PIECE = 1 << 18
 """Bytes that are read at a time."""
 
 Write = Callable[[bytes], None]
+Frame = tuple[dict[str, Any], bytes]
+Hearing = Future[Callable[[Frame | None], Any]]
+"""Who hears of each frame, and of their end (None): there once the models are loaded."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,12 @@ def run(load: Callable[..., Any]) -> int:
     with contextlib.suppress(OSError, AttributeError):
         os.nice(LESS_URGENT)
     frames = _arriving()
-    head, _ = next(frames)
-    options = ServeOptions.model_validate(head["options"])
+    first = next(frames, None)
+    if first is None:  # the front ended at once
+        return 1
+    options = ServeOptions.model_validate(first[0]["options"])
+    hearing: Hearing = Future()
+    threading.Thread(target=_listen, args=(frames, hearing), name="braid-listen", daemon=True).start()
 
     def write(data: bytes) -> None:
         view = memoryview(data)
@@ -77,7 +85,7 @@ def run(load: Callable[..., Any]) -> int:
     engine.batcher.start()
     settle()
     try:
-        asyncio.run(Process(engine, write).serve(frames))
+        asyncio.run(Process(engine, write).serve(hearing))
     finally:
         engine.batcher.stop()
     return 0
@@ -106,24 +114,19 @@ class Process:
         self.engine, self._write = engine, write
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._arrived = 0
-        """Bytes of bodies whose answering has begun."""
+        """Bytes of bodies that have come."""
         self._batches: deque[tuple[int, int, float]] = deque()
         self._dropped: list[str] = []
         self._out: list[bytes] = []
+        self._ended = asyncio.Event()
         engine.observer = Observer(self._batch, self._drop)
 
-    async def serve(self, frames: Iterator[tuple[dict[str, Any], bytes]]) -> None:
+    async def serve(self, hearing: Hearing) -> None:
         """Until the frames end and what they asked is answered."""
-        self._loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._say({"kind": "ready", "facts": self.engine.facts})
-
-        def listen() -> None:
-            for head, body in frames:
-                self._loop.call_soon_threadsafe(self._hear, head, body)
-            self._loop.call_soon_threadsafe(ended.set)
-
-        threading.Thread(target=listen, name="braid-listen", daemon=True).start()
-        await ended.wait()
+        hearing.set_result(lambda frame: self._loop.call_soon_threadsafe(self._hear, frame))
+        await self._ended.wait()
         while self._asked:
             await asyncio.wait(list(self._asked.values()))
         self._flush()
@@ -135,18 +138,23 @@ class Process:
         read = self._arrived - batcher.reading
         return State(batcher.queue.tokens, read, batcher.bound, round(batcher.rate, 1), round(batcher.density, 4))
 
-    def _hear(self, head: dict[str, Any], body: bytes) -> None:
+    def _hear(self, frame: Frame | None) -> None:
+        if frame is None:
+            self._ended.set()
+            return
+        head, body = frame
         number = head["number"]
         if head["kind"] == "leave":
             if number in self._asked:
                 self._asked[number].cancel()
+                self._soon()  # it may not even have begun, and would say nothing
             return
+        self._arrived += len(body)
         begin = self._answer(head, body) if head["kind"] == "ask" else self._reload(head)
         task = self._asked[number] = asyncio.ensure_future(begin)
         task.add_done_callback(lambda task: self._asked.pop(number))
 
     async def _answer(self, head: dict[str, Any], body: bytes) -> None:
-        self._arrived += len(body)
         try:
             found = await self.engine.answer(head["path"], body, head["seconds"])
         except Exception as error:
@@ -192,11 +200,21 @@ class Process:
         out, self._out = [frame(state), *self._out], []
         try:
             self._write(b"".join(out))
-        except BrokenPipeError:  # the front is gone: the input ends too
-            return
+        except BrokenPipeError:  # the front is gone, and with it whoever asked; the input ends too
+            for task in self._asked.values():
+                task.cancel()
 
 
-def _arriving() -> Iterator[tuple[dict[str, Any], bytes]]:
+def _listen(frames: Iterator[Frame], hearing: Hearing) -> None:
+    """The thread that reads. While models are loaded nothing is asked: an end that comes then ends the process."""
+    for one in frames:
+        hearing.result()(one)
+    if not hearing.done():
+        os._exit(1)
+    hearing.result()(None)
+
+
+def _arriving() -> Iterator[Frame]:
     """Frames from standard input."""
     frames = Frames()
     while data := os.read(0, PIECE):
