@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random  # noqa: F401
 import sys
 import time
 from typing import Any

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import signal
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,11 @@ TESTS = Path(__file__).parent.parent
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("braid.serve.link.ENGINE", "serving.fake_engine")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
+    paths = [
+        str(TESTS),
+        *(os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path),
+    ]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
 def with_fleet(check: Callable[[Fleet], Awaitable[None]], runs: str = "a", **more: Any) -> None:
@@ -36,7 +43,18 @@ def with_fleet(check: Callable[[Fleet], Awaitable[None]], runs: str = "a", **mor
             await fleet.stop()
         assert all(link.process.returncode is not None for link in fleet.links)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    run(main())
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """On the event loop that uvicorn takes."""
+    if sys.platform == "win32":
+        asyncio.run(asyncio.wait_for(main, 60))
+    else:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.wait_for(main, 60))
 
 
 async def until(found: Callable[[], bool]) -> None:
@@ -141,6 +159,32 @@ def test_an_engine_that_ends_is_replaced_and_its_requests_are_told(capfd: pytest
     assert "an engine ended with 3; another begins" in capfd.readouterr().err
 
 
+def test_engines_that_die_while_much_is_sent_leave_no_request_without_an_answer() -> None:
+    async def check(fleet: Fleet) -> None:
+        statuses: Counter[int] = Counter()
+
+        async def client() -> None:
+            while not ended.is_set():
+                statuses[(await fleet.answer("/predict", b"x" * 100_000)).status] += 1
+                await asyncio.sleep(0)
+
+        ended = asyncio.Event()
+        clients = [asyncio.ensure_future(client()) for _ in range(20)]
+        for _ in range(3):
+            before = statuses[200]
+            await until(lambda: fleet.ready and statuses[200] > before + 20)  # noqa: B023
+            link = fleet.links[0]
+            os.kill(link.process.pid, signal.SIGKILL)
+            await link.ended
+        await until(lambda: fleet.ready)
+        ended.set()
+        await asyncio.gather(*clients)
+        assert set(statuses) == {200, 503}
+        assert fleet.inside == 0
+
+    with_fleet(check)
+
+
 def test_an_engine_that_is_stuck_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("braid.serve.fleet.MARGIN", 0.05)
 
@@ -180,6 +224,28 @@ def test_who_is_told_to_end_while_models_are_loaded_ends() -> None:
         assert fleet.links[0].process.returncode is not None
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_who_was_told_to_end_before_models_are_loaded_waits_for_none() -> None:
+    async def main() -> None:
+        fleet = Fleet(ServeOptions.model_validate({"runs": {"slow": "."}, "workers": 2}))
+        assert not await asyncio.wait_for(fleet.start(lambda: True), 5)
+
+    run(main())
+
+
+def test_engines_are_out_of_reach_of_a_terminal_and_of_modules_that_lie_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('not the one of Python')")
+    monkeypatch.chdir(tmp_path)
+
+    async def check(fleet: Fleet) -> None:
+        assert (await fleet.answer("/predict", b"hello")).body == b"hello"
+        if sys.platform != "win32":
+            assert os.getsid(fleet.links[0].process.pid) != os.getsid(0)
+
+    with_fleet(check)
 
 
 def test_engines_are_not_told_the_key() -> None:

@@ -44,7 +44,7 @@ class Fleet:
         while not cancelled():
             done, waiting = await asyncio.wait(starting, timeout=TICK, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for task in done if (error := task.exception()) is not None]
-            if errors:
+            if errors and not cancelled():  # what stops all processes at once may stop an engine first
                 await self._give_up(starting)
                 raise errors[0]
             if not waiting:
@@ -55,17 +55,17 @@ class Fleet:
         return False
 
     async def _give_up(self, starting: list[asyncio.Task[None]]) -> None:
-        for link in self.links:
-            with contextlib.suppress(ProcessLookupError, AttributeError):
-                link.process.kill()
+        for task in starting:
+            task.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
+        await asyncio.gather(*(link.stop(patience=0) for link in self.links))
 
     async def stop(self) -> None:
         """End all engines, after what they were asked."""
         for task in self._minded:
             task.cancel()
         await asyncio.gather(*self._minded, return_exceptions=True)
-        await asyncio.gather(*(link.stop() for link in self.links if hasattr(link, "ended")))
+        await asyncio.gather(*(link.stop() for link in self.links))
 
     async def _mind(self, place: int) -> None:
         """Replace an engine each time that it ends."""

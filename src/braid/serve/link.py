@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -41,8 +43,15 @@ class Link:
 
     async def start(self) -> None:
         """Begin the process, and wait until its models are loaded. Raises BraidError where they cannot be."""
-        pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(sys.executable, "-m", ENGINE, stdin=pipe, stdout=pipe)
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *_command(),
+                stdin=PIPE,
+                stdout=PIPE,
+                start_new_session=True,  # Ctrl-C in a terminal is for the front
+            )
+        except OSError as error:
+            raise BraidError(f"an engine could not start: {error}") from error
         self._began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.ensure_future(self._listen())
         self._write(
@@ -55,13 +64,14 @@ class Link:
             raise BraidError(f"an engine could not start (exit code {code}); what it said stands above")
         self._began.result()
 
-    async def stop(self) -> None:
+    async def stop(self, patience: float = PATIENCE) -> None:
         """Let it answer what it was asked, and end."""
+        if not hasattr(self, "ended"):  # it has not even begun
+            return
         stdin = self.process.stdin
         assert stdin is not None
-        with contextlib.suppress(OSError):
-            stdin.close()
-        done, _ = await asyncio.wait([self.ended], timeout=PATIENCE)
+        stdin.close()
+        done, _ = await asyncio.wait([self.ended], timeout=patience)
         if not done:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
@@ -99,8 +109,8 @@ class Link:
             raise EngineEnded
         number = next(self._numbers)
         answered = self._asked[number] = asyncio.get_running_loop().create_future()
-        self._write(frame({**head, "number": number}, body))
         try:
+            self._write(frame({**head, "number": number}, body))
             return await answered
         except asyncio.CancelledError:
             if self.ready:
@@ -112,7 +122,7 @@ class Link:
     def _write(self, data: bytes) -> None:
         stdin = self.process.stdin
         assert stdin is not None
-        with contextlib.suppress(OSError):  # it has just ended: who listens will notice
+        if not stdin.is_closing():  # else it has just ended: who listens will notice
             stdin.write(data)
 
     async def _listen(self) -> int:
@@ -142,3 +152,9 @@ class Link:
                 answered = self._asked.get(head["number"])
                 if answered is not None and not answered.done():
                     answered.set_result((head, body))
+
+
+def _command() -> list[str]:
+    """How an engine begins: with the modules that we have, not with those that lie where we were started."""
+    here = [] if os.getcwd() in sys.path else ["-P"]
+    return [sys.executable, *here, "-m", ENGINE]
