@@ -7,6 +7,7 @@ import os
 import random  # noqa: F401
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from braid.serve.wire import Frames, frame
@@ -66,6 +67,14 @@ def hear(head: dict[str, Any], body: bytes, options: dict[str, Any]) -> None:
         answer(head["number"], body)
 
 
+def load(folder: Path) -> dict[str, str]:
+    """What is in a folder now, once it says no more that it takes a while."""
+    found = {"found": (folder / "model").read_text()} if (folder / "model").exists() else {}
+    while (folder / "wait").exists():
+        time.sleep(0.01)
+    return found
+
+
 def main() -> None:
     """Until standard input ends."""
     frames = Frames()
@@ -81,8 +90,9 @@ def main() -> None:
                     sys.exit(7)
                 if "slow" in options["runs"]:
                     time.sleep(60)
+                loaded = {name: load(Path(path)) for name, path in options["runs"].items()}
                 state()
-                say({"kind": "ready", "facts": {"models": {name: {} for name in options["runs"]}}})
+                say({"kind": "ready", "facts": {"models": loaded}})
             else:
                 hear(head, body, options)
 

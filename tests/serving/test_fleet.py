@@ -30,9 +30,9 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
 
-def with_fleet(check: Callable[[Fleet], Awaitable[None]], runs: str = "a", **more: Any) -> None:
+def with_fleet(check: Callable[[Fleet], Awaitable[None]], runs: str = "a", folder: Path = Path(), **more: Any) -> None:
     """Run a check on engines, which end afterwards."""
-    options = ServeOptions.model_validate({"runs": {runs: "."}, **more})
+    options = ServeOptions.model_validate({"runs": {runs: folder}, **more})
 
     async def main() -> None:
         fleet = Fleet(options)
@@ -207,6 +207,24 @@ def test_models_are_loaded_anew_or_stay() -> None:
         assert fleet.version > version
 
     with_fleet(check, workers=2)
+
+
+def test_an_engine_that_was_beginning_when_models_were_to_be_loaded_anew_has_the_new_ones(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("old")
+
+    async def check(fleet: Fleet) -> None:
+        before = fleet.version
+        (tmp_path / "wait").touch()
+        os.kill(fleet.links[0].process.pid, signal.SIGKILL)
+        await fleet.links[0].ended
+        await asyncio.sleep(0.5)  # it has found the old one by now
+        (tmp_path / "model").write_text("new")
+        assert await fleet.reload() == ["a"]
+        (tmp_path / "wait").unlink()
+        await until(lambda: fleet.version > before)
+        assert fleet.facts == {"models": {"a": {"found": "new"}}}
+
+    with_fleet(check, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("runs", "message"), [("broken", "it is broken"), ("silent", "exit code 7")])

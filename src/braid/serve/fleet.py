@@ -33,6 +33,8 @@ class Fleet:
         """Requests that were let in and have no answer yet."""
         self.version = 0
         """Grows with every reload."""
+        self._reloads = 0
+        """How often models were to be loaded anew."""
         self._facts: dict[str, Any] = {}
         self._minded: list[asyncio.Task[None]] = []
 
@@ -74,14 +76,18 @@ class Fleet:
             print(f"braid: an engine ended with {code}; another begins", file=sys.stderr, flush=True)
             pause = 1.0
             while True:
-                link = self.links[place] = self._link()
+                link, reloads = self._link(), self._reloads
+                self.links[place] = link
                 try:
                     await link.start()
-                    break
                 except BraidError as error:
                     print(f"braid: {error}; again in {pause:g} s", file=sys.stderr, flush=True)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST)
+                    continue
+                if self._reloads == reloads:
+                    break
+                await link.stop()  # it may have loaded what was there before
             self._changed()
 
     def _link(self) -> Link:
@@ -148,7 +154,8 @@ class Fleet:
 
     async def reload(self, model: str | None = None) -> list[str]:
         """One engine after the other, so that the others answer meanwhile; the first that cannot ends it."""
-        names: list[str] = []
+        self._reloads += 1
+        names = list(self.facts["models"]) if model is None else [model]
         for place, link in enumerate(self._ready):
             try:
                 names = await link.reload(model)

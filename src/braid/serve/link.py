@@ -68,6 +68,7 @@ class Link:
         """Let it answer what it was asked, and end."""
         if not hasattr(self, "ended"):  # it has not even begun
             return
+        self.ready = False
         stdin = self.process.stdin
         assert stdin is not None
         stdin.close()
