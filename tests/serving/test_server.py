@@ -228,6 +228,43 @@ def test_what_cannot_be_loaded_ends_it_with_the_reason(run: Path, tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+def loading(*options: str) -> subprocess.Popen[str]:
+    """A server whose engine has begun, and loads."""
+    command = [sys.executable, "-m", "braid", "serve", *options, "--threads", "1", "--log", "off"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not engines(process.pid):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return process
+
+
+def test_a_port_that_another_process_takes_meanwhile_is_said(run: Path) -> None:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        process = loading(str(run), "--port", str(port))
+        sock.listen()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said == f"braid: cannot serve at http://127.0.0.1:{port}: Address already in use\n"
+
+
+def test_sighup_while_models_are_loaded_has_them_loaded_anew_afterwards(run: Path) -> None:
+    process = loading(str(run), "--port", "0")
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr is not None
+    said = ""
+    while "reloaded: run" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.terminate()
+    assert process.wait(60) == 0
+    process.stderr.close()
+
+
 def test_the_front_knows_no_torch() -> None:
     code = "import sys, braid.serve.server, braid.cli.shipping; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -72,17 +72,24 @@ class Server(uvicorn.Server):
         self.gate, self.options, self.fleet, self.where = gate, options, fleet, where
         self._close_at = float("inf")
         self._reloads: set[asyncio.Task[None]] = set()
+        self._started = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin the engines; then listen, and say where."""
+        """Begin the engines; then listen, and say where. Raises BraidError."""
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         if not await self.fleet.start(lambda: self.gate.draining):
             self.should_exit = True
             return
+        try:
+            for sock in sockets or []:
+                sock.listen(BACKLOG)  # uvloop does not say where another process was sooner
+        except OSError as error:
+            await self.fleet.stop()
+            raise BraidError(f"cannot serve at {self.where}: {error.strerror or error}") from error
         settle()
         await super().startup(sockets)
-        loop = asyncio.get_running_loop()
-        if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._started.set()
         for name, model in self.fleet.facts["models"].items():
             _say(f"{name}: {self.options.runs[name]} ({', '.join(model['tasks'])})")
         _say(f"serving at {self.where} (page /, routes /docs, figures /metrics); Ctrl-C or SIGTERM ends it")
@@ -135,6 +142,7 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._reloads.discard)
 
     async def _reloaded(self) -> None:
+        await self._started.wait()
         try:
             names = await self.fleet.reload()
         except Exception as error:
