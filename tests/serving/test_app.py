@@ -243,6 +243,16 @@ def test_figures_count_requests_and_batches(run: Path) -> None:
     assert "braid_batch_rows_sum 5.0" in text
 
 
+def test_figures_are_of_now_not_of_the_last_request(run: Path) -> None:
+    with app_of(run) as (app, _, batcher):
+        app.metrics.memory.labels("7").set(1)  # an engine that has ended
+        batcher.inside, batcher.reading, batcher.density = 3, 100, 0.5
+        text = call(app, "GET", "/metrics").text
+    assert "braid_requests_inside 3.0" in text
+    assert "braid_queue_tokens 50.0" in text
+    assert 'engine="7"' not in text
+
+
 def test_the_log_holds_no_texts_unless_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for texts in (False, True):
         with app_of(run, log="json", log_texts=texts) as (app, *_):

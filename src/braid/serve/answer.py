@@ -78,13 +78,8 @@ class Busy(Exception):
 
 
 class Door(Protocol):
-    """What the gate asks before it lets a request in. *inside*: requests that were let in and have no answer yet;
-    *waiting*: tokens that wait; *full*: whether a request is to be turned away."""
+    """What the gate asks before it lets a request in. *full*: whether a request is to be turned away."""
 
-    @property
-    def inside(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
     @property
     def full(self) -> bool: ...
     def busy(self) -> Busy:
@@ -92,11 +87,15 @@ class Door(Protocol):
 
 
 class Engine(Door, Protocol):
-    """Who answers. *facts*: what `GET /tasks` says; *version*: grows with every reload; *observer*: set by who wants to
-    hear."""
+    """Who answers. *inside*: requests that were let in and have no answer yet; *waiting*: tokens that wait; *facts*:
+    what `GET /tasks` says; *version*: grows with every reload; *observer*: set by who wants to hear."""
 
     observer: Observer
 
+    @property
+    def inside(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
     @property
     def ready(self) -> bool: ...
     @property

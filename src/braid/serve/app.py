@@ -100,6 +100,9 @@ def create(options: ServeOptions, engine: Engine, metrics: Metrics, *, version: 
         return Response(dumps(content), 200 if good else 503, media_type=JSON)
 
     async def figures() -> Response:
+        metrics.inside.set(engine.inside)
+        metrics.queue.set(engine.waiting)
+        metrics.memory.clear()
         for name, held in engine.memory().items():
             metrics.memory.labels(name).set(held)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

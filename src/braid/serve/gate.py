@@ -164,8 +164,6 @@ class Gate:
         route = path if path in ROUTES else "other"
         self.metrics.requests.labels(route, str(trace.status)).inc()
         self.metrics.latency.labels(route).observe(seconds)
-        self.metrics.inside.set(self.door.inside)
-        self.metrics.queue.set(self.door.waiting)
         if self.options.log == "off" or route.startswith("/health") or route == "/metrics":
             return
         milliseconds = round(1000 * seconds, 2)
