@@ -50,9 +50,8 @@ def bug(error: BaseException) -> Answer:
 class Refused(Exception):
     """A request that is answered with an error."""
 
-    def __init__(self, status: int, kind: str, message: str, *, where: str | None = None, **headers: str) -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answer = refusal(status, kind, message, where=where, headers=named)
+    def __init__(self, status: int, kind: str, message: str, *, where: str | None = None) -> None:
+        self.answer = refusal(status, kind, message, where=where)
         super().__init__(message)
 
 

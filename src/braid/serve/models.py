@@ -103,11 +103,6 @@ class Models:
         """The model that answers where a request names none."""
         return next(iter(self._paths))
 
-    @property
-    def ready(self) -> bool:
-        """Whether all models are there."""
-        return len(self._served) == len(self._paths)
-
     def load(self) -> None:
         """Load all. Raises BraidError."""
         for name, path in self._paths.items():

@@ -1,9 +1,9 @@
 """The process of an engine: it reads what is asked from its standard input and writes what it answers to its standard
-output, in frames. It ends when its input does, once what it was asked is answered.
+output, in frames. It ends when its input does, once what it was asked is answered; at once while models are loaded.
 
 Frames in: `options`, first of all; `ask` (a number, with `path`, `seconds` and the body), `leave` (the number: nobody
-waits any more), `reload` (a number, with `model`). Frames out: `ready` (facts and version) or `failed` (why), first of
-all; `answer` (the number, with what an `Answer` is made of); `reloaded` (the number, with facts or `failed`); `state`
+waits any more), `reload` (a number, with `model`). Frames out: `ready` (facts) or `failed` (why), first of all;
+`answer` (the number, with what an `Answer` is made of); `reloaded` (the number, with facts or `failed`); `state`
 (see `State`) before each of them and after each batch, with the batches and dropped requests since.
 """
 
