@@ -234,6 +234,24 @@ def test_what_cannot_be_loaded_is_said(runs: str, message: str) -> None:
         asyncio.run(Fleet(options).start())
 
 
+def test_a_process_that_cannot_be_made_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def check(fleet: Fleet) -> None:
+        with monkeypatch.context() as without:
+            without.setattr(sys, "executable", "/no/such/python")
+            with pytest.raises(BraidError, match="an engine could not start"):
+                await Fleet(fleet.options).start()
+            os.kill(fleet.links[0].process.pid, signal.SIGKILL)
+            before = fleet.links[0]
+            await until(lambda: fleet.links[0] is not before)
+            await asyncio.sleep(0.1)
+        await until(lambda: fleet.ready)
+
+    with_fleet(check)
+    assert "again in 1 s" in capfd.readouterr().err
+
+
 def test_who_is_told_to_end_while_models_are_loaded_ends() -> None:
     async def main() -> None:
         fleet = Fleet(ServeOptions.model_validate({"runs": {"slow": "."}}))
