@@ -78,6 +78,7 @@ class Server(uvicorn.Server):
         """Begin the engines; then listen, and say where. Raises BraidError."""
         if hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        _say(f"loading {', '.join(self.options.runs)}")
         if not await self.fleet.start(lambda: self.gate.draining):
             self.should_exit = True
             return
