@@ -106,10 +106,12 @@ def test_who_comes_in_all_the_same_is_turned_away_where_far_too_much_waits(batch
 
     async def main() -> None:
         work.held.clear()
-        tasks = [asyncio.ensure_future(batcher.submit(work, [100])) for _ in range(3)]
-        await asyncio.to_thread(work.begun.wait, 5)
-        while batcher.queue.tokens < 200:
-            await asyncio.sleep(0.001)
+        tasks = [asyncio.ensure_future(batcher.submit(work, [100]))]
+        assert await asyncio.to_thread(work.begun.wait, 5)
+        tasks += [asyncio.ensure_future(batcher.submit(work, [100])) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while batcher.queue.tokens < 200:
+                await asyncio.sleep(0.001)
         with pytest.raises(Busy):
             await batcher.submit(work, [1])
         work.held.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from braid.serve.garbage import settle
+from braid.serve.garbage import ENGINE, settle
 
 
 class Circle:
@@ -18,12 +18,12 @@ def test_what_was_thought_to_stay_goes_when_nobody_needs_it() -> None:
     try:
         circle = Circle()
         seen = weakref.ref(circle)
-        settle()
+        settle(ENGINE)
         assert gc.get_freeze_count() > 0
         del circle
         gc.collect()
         assert seen() is not None  # which is what makes the search short
-        settle()
+        settle(ENGINE)
         assert seen() is None
     finally:
         gc.unfreeze()

@@ -19,6 +19,9 @@ from braid.serve.wire import Frames, frame
 ENGINE = "braid.cli.engine"
 PIECE = 1 << 18
 """Bytes that are read at a time."""
+SLICE = 4
+"""Frames after which the front looks who else wants something: a batch's answers come at once, and to write them all
+takes longer than anyone who is to be turned away should wait."""
 PATIENCE = 10.0
 """Seconds that an engine has to end."""
 
@@ -48,7 +51,9 @@ class Link:
                 *_command(),
                 stdin=PIPE,
                 stdout=PIPE,
-                start_new_session=True,  # Ctrl-C in a terminal is for the front
+                # Ctrl-C in a terminal is for the front. Not a session of its own: Linux would give it as much of the
+                # cores as the front, however little urgent it is (sched(7), autogroups).
+                preexec_fn=os.setpgrp if hasattr(os, "setpgrp") else None,
             )
         except OSError as error:
             raise BraidError(f"an engine could not start: {error}") from error
@@ -131,8 +136,10 @@ class Link:
         stdout, frames = self.process.stdout, Frames()
         assert stdout is not None
         while data := await stdout.read(PIECE):
-            for head, body in frames.feed(data):
+            for number, (head, body) in enumerate(frames.feed(data), 1):
                 self._hear(head, body)
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
         self.ready = False
         for answered in self._asked.values():
             if not answered.done():

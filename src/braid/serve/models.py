@@ -13,7 +13,7 @@ from typing import Any
 from braid.data.example import Example
 from braid.errors import BraidError, did_you_mean
 from braid.predict.inputs import INPUT
-from braid.serve.garbage import settle
+from braid.serve.garbage import ENGINE, settle
 from braid.serve.jobs import Apart, Embedding, Together
 from braid.serve.warming import compiles, warm
 
@@ -124,5 +124,5 @@ class Models:
             fresh = {one: self._load(one, self._paths[one]) for one in names}
             self._served = {**self._served, **fresh}
             self.version += 1
-            settle()
+            settle(ENGINE)
         return names

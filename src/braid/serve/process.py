@@ -27,7 +27,7 @@ from braid.model.precision import device_of
 from braid.serve.answer import Answer, Observer, bug
 from braid.serve.answering import LocalEngine
 from braid.serve.batching import Batcher
-from braid.serve.garbage import settle
+from braid.serve.garbage import ENGINE, settle
 from braid.serve.jobs import Together
 from braid.serve.limits import ServeOptions
 from braid.serve.models import Models, Served
@@ -83,7 +83,7 @@ def run(load: Callable[..., Any]) -> int:
         write(frame({"kind": "failed", "message": str(error)}))
         return 2
     engine.batcher.start()
-    settle()
+    settle(ENGINE)
     try:
         asyncio.run(Process(engine, write).serve(hearing))
     finally:

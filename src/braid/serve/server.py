@@ -22,7 +22,7 @@ from braid.errors import BraidError
 from braid.serve.app import create
 from braid.serve.connections import protocol
 from braid.serve.fleet import Fleet
-from braid.serve.garbage import settle
+from braid.serve.garbage import FRONT, settle
 from braid.serve.gate import Gate
 from braid.serve.limits import ServeOptions
 from braid.serve.listening import url
@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
         except OSError as error:
             await self.fleet.stop()
             raise BraidError(f"cannot serve at {self.where}: {error.strerror or error}") from error
-        settle()
+        settle(FRONT)
         await super().startup(sockets)
         self._started.set()
         for name, model in self.fleet.facts["models"].items():
